@@ -1,0 +1,1 @@
+"""Training on a Ray cluster: worker function, trainer, checkpoint storage."""

@@ -1,0 +1,1 @@
+"""Readers of annotated persons, one file a data set."""

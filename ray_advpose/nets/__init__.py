@@ -1,0 +1,1 @@
+"""Pose networks and augmentation networks, and the bridge between them."""

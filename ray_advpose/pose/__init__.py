@@ -1,0 +1,1 @@
+"""Pose geometry and scoring: skeletons, crops, heatmaps, metrics."""

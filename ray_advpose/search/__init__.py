@@ -1,0 +1,1 @@
+"""Populations of joint-training trials on Ray Tune."""

@@ -1,0 +1,1 @@
+"""The three training stages, the loop that runs them, and evaluation; free of Ray."""
