@@ -1,0 +1,50 @@
+"""Reward and penalty (Section 4.3): the online ground truth of the augmentation networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ray_advpose.config import RewardConfig
+
+
+def reward_targets(probability: Tensor, drawn: Tensor, harder: Tensor, config: RewardConfig) -> Tensor:
+    """Move probability to the drawn entries (Eq. 5) or away from them (Eq. 6).
+
+    Each of the c drawn entries changes by plus alpha or minus beta times its own probability, and
+    each of the other k - c takes the negative of their sum over k - c. For c = 1 this is the
+    paper's formula. An entry that would fall below 0 is clamped there and the target renormalised,
+    which the paper leaves open.
+
+    Args:
+        probability: (B, k) predicted distribution; no gradient flows through it.
+        drawn: (B, k) bool, the sampled bin or cells; at least one and fewer than k a row.
+        harder: (B,) bool, the adversarial loss was strictly above the reference's: reward.
+        config: alpha, beta and the optional cap on a single probability.
+
+    Returns:
+        (B, k) targets that sum to 1, detached.
+    """
+    with torch.no_grad():
+        rate = torch.where(harder, config.alpha, -config.beta).to(probability.dtype)[:, None]
+        change = torch.where(drawn, rate * probability, 0.0)
+        others = (~drawn).sum(dim=1, keepdim=True)
+        share = -change.sum(dim=1, keepdim=True) / others
+        target = torch.where(drawn, probability + change, probability + share)
+        if config.probability_cap is not None:
+            target = target.clamp_max(config.probability_cap / probability.shape[1])
+        target = target.clamp_min(0)
+        return target / target.sum(dim=1, keepdim=True)
+
+
+def kl_divergence(target: Tensor, log_prediction: Tensor) -> Tensor:
+    """KL(target || prediction), the loss of Eq. 3 and Eq. 4, of each row.
+
+    Args:
+        target: (B, k) distribution, 0 log 0 counting as 0.
+        log_prediction: (B, k) predicted log-probabilities.
+
+    Returns:
+        (B,) divergences.
+    """
+    return (torch.xlogy(target, target) - target * log_prediction).sum(dim=1)

@@ -1,0 +1,80 @@
+"""Named configurations: what each is for, and what to expect of it.
+
+A preset is a `Config` and nothing more; every field of it can be overridden by its dotted name.
+"""
+
+from __future__ import annotations
+
+from ray_advpose.config import (
+    AhoConfig,
+    Config,
+    LossConfig,
+    OptimConfig,
+    PoseNetConfig,
+    RunSection,
+    StagesConfig,
+)
+from ray_advpose.errors import UserError, nearest
+
+# Plain MSE on small heatmaps sits at "predict zero" for thousands of steps; a foreground weight,
+# a wider target and Adam at 1e-3 leave it at once (docs/DEPARTURES.md, "Small sizes").
+_SMALL_NET = PoseNetConfig(channels=48, input_px=96, poolings=3)
+_SMALL_LOSS = LossConfig(target_sigma_px=1.5, foreground_weight=30.0)
+_SMALL_OPTIM = OptimConfig(
+    optimizer="adam",
+    pose_lr=1e-3,
+    pose_lr_after_plateau=2e-4,
+    pretrain_lr=1e-3,
+    joint_lr=2e-4,
+)
+# The lowest map of a 96 px input is 3 x 3, so that is the grid "as in the paper": one cell a position.
+_SMALL_AHO = AhoConfig(grid_width=3, grid_height=3)
+
+QUICK = Config(
+    preset="quick",
+    net=PoseNetConfig(channels=32, input_px=64, poolings=3),
+    aho=AhoConfig(grid_width=2, grid_height=2, max_cells=1),
+    loss=_SMALL_LOSS,
+    optim=_SMALL_OPTIM,
+    stages=StagesConfig(pose_epochs=4, pretrain_epochs=3, pretrain_images=96, joint_epochs=4),
+    run=RunSection(global_batch_size=12, eval_batch_size=40),
+)
+
+LSPET_SMALL = Config(
+    preset="lspet-small",
+    net=_SMALL_NET,
+    aho=_SMALL_AHO,
+    loss=_SMALL_LOSS,
+    optim=_SMALL_OPTIM,
+    stages=StagesConfig(pose_epochs=6, pretrain_epochs=4, pretrain_images=256, joint_epochs=5),
+    run=RunSection(global_batch_size=12),
+)
+
+PAPER_RESIDUAL = Config(
+    preset="paper-residual",
+    net=PoseNetConfig(block="residual", stacks=4, blocks_per_unit=3, channels=256, poolings=4, input_px=256),
+    stages=StagesConfig(pose_epochs=60, pretrain_epochs=2, pretrain_images=None, joint_epochs=60),
+)
+
+PAPER_DENSE = PAPER_RESIDUAL.model_copy(
+    update={
+        "preset": "paper-dense",
+        "net": PoseNetConfig(block="dense", stacks=3, blocks_per_unit=1, channels=128, poolings=4, input_px=256),
+    }
+)
+
+PAPER_8STACK = PAPER_RESIDUAL.model_copy(
+    update={
+        "preset": "paper-8stack",
+        "net": PoseNetConfig(block="residual", stacks=8, blocks_per_unit=1, channels=256, poolings=4, input_px=256),
+    }
+)
+
+PRESETS = {config.preset: config for config in (QUICK, LSPET_SMALL, PAPER_RESIDUAL, PAPER_DENSE, PAPER_8STACK)}
+
+
+def preset_named(name: str) -> Config:
+    """Return the preset called ``name``; `UserError` names the nearest one if there is none."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}{nearest(name, PRESETS)}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]
