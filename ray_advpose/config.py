@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from ray_advpose.errors import UserError, nearest
 
-_STRUCTURAL = {"structural": True}
+_STRUCTURAL: JsonDict = {"structural": True}
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -91,7 +92,7 @@ class RewardConfig(_Section):
     alpha: Rate = 0.2
     beta: Rate = 0.5
     reward_by: Literal["loss", "pckh"] = "loss"
-    probability_cap: float | None = Field(None, gt=0, description="times 1/k; the authors' release uses 2")
+    probability_cap: float | None = Field(None, gt=1, description="times 1/k; the authors' release uses 2")
 
 
 class RandomConfig(_Section):
@@ -137,6 +138,9 @@ class RunSection(_Section):
     global_batch_size: int = Field(24, ge=3)
     num_workers: Count = 1
     torch_threads_per_worker: Count = 1
+    cpus_per_worker: Positive = 1.0
+    cpus_per_data_task: Positive = 0.5
+    gpus_per_worker: float = Field(0.0, ge=0)
     eval_batch_size: Count = 50
     checkpoint_every_epochs: Count = 1
     keep_last_checkpoints: Count = 2

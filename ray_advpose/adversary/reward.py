@@ -31,10 +31,18 @@ def reward_targets(probability: Tensor, drawn: Tensor, harder: Tensor, config: R
         others = (~drawn).sum(dim=1, keepdim=True)
         share = -change.sum(dim=1, keepdim=True) / others
         target = torch.where(drawn, probability + change, probability + share)
-        if config.probability_cap is not None:
-            target = target.clamp_max(config.probability_cap / probability.shape[1])
         target = target.clamp_min(0)
-        return target / target.sum(dim=1, keepdim=True)
+        target = target / target.sum(dim=1, keepdim=True)
+        if config.probability_cap is not None:
+            target = _capped(target, config.probability_cap / probability.shape[1])
+        return target
+
+
+def _capped(target: Tensor, cap: float) -> Tensor:
+    """Hand what exceeds the cap to the other entries, in proportion to the room they have left."""
+    excess = (target - cap).clamp_min(0).sum(dim=1, keepdim=True)
+    room = (cap - target).clamp_min(0)
+    return target.clamp_max(cap) + excess * room / room.sum(dim=1, keepdim=True)
 
 
 def kl_divergence(target: Tensor, log_prediction: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -53,7 +53,8 @@ class Person:
     normalizer_px: float
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """A data set opened for preparation.
 
     Attributes:

@@ -1,0 +1,158 @@
+"""A Ray Train worker group that lives in the background of a process and takes assignments."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayActorError
+from ray.util.placement_group import placement_group_table, remove_placement_group
+
+from ray_advpose.cluster.mailbox import Assignment, Mailbox, Report
+from ray_advpose.cluster.serving import TrainFunction, serve
+
+_TRAIN_ENVIRONMENT = {
+    # A dead worker is noticed, and the end of a run is seen, at the controller's next poll.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # The other ranks wait in a collective while the population decides; that is no reason for a warning.
+    "RAY_TRAIN_COLLECTIVE_WARN_INTERVAL_S": "1800",
+}
+_FAILURE_POLL_S = 0.5
+_REMOVAL_TIMEOUT_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupLayout:
+    """What a worker group consists of.
+
+    Attributes:
+        storage_path: Folder or URI for Ray Train's own records, reachable from every node.
+        num_workers: Ranks.
+        resources_per_worker: Ray resources of each rank, e.g. ``{"CPU": 1}``.
+        use_gpu: Whether each rank has a GPU.
+        max_failures: How often a worker may die before the group gives up; -1 for any number.
+    """
+
+    storage_path: str
+    num_workers: int
+    resources_per_worker: dict[str, float]
+    use_gpu: bool
+    max_failures: int
+
+
+class WorkerGroup:
+    """A running `TorchTrainer` and the mailbox through which it is given work.
+
+    The mailbox and Ray Train's controller are actors owned by this process, so they die with it.
+
+    Args:
+        name: Name of the Ray Train run; a name that was used before would resume that run.
+        layout: Number and resources of the workers.
+        train: What every rank does with an assignment, see `ray_advpose.cluster.serving.serve`.
+    """
+
+    def __init__(self, name: str, layout: GroupLayout, train: TrainFunction) -> None:
+        for variable, value in _TRAIN_ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
+        self.name = name
+        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._fit, args=(layout, train), name=name, daemon=True)
+        self._thread.start()
+
+    def assign(self, assignment: Assignment) -> None:
+        """Give the workers an assignment; the previous one has been dismissed."""
+        ray.get(self._mailbox.assign.remote(assignment))
+
+    def next_report(self) -> Report:
+        """Wait for the next report of the workers.
+
+        Raises:
+            Exception: What ended the worker group, if it died for good.
+        """
+        report = self._mailbox.next_report.remote()
+        while not ray.wait([report], timeout=_FAILURE_POLL_S)[0]:
+            if failure := self.failed():
+                raise failure
+        answer: Report = ray.get(report)
+        return answer
+
+    def go_on(self) -> None:
+        """Answer the last report: continue."""
+        ray.get(self._mailbox.go_on.remote())
+
+    def dismiss(self) -> None:
+        """Answer the last report: leave the assignment and wait for the next."""
+        ray.get(self._mailbox.dismiss.remote())
+
+    def failed(self) -> Exception | None:
+        """Return why the group has ended, or None while it lives."""
+        if self._thread.is_alive():
+            return None
+        return self._failure or RuntimeError(f"worker group {self.name} has ended")
+
+    def close(self, timeout_s: float) -> None:
+        """Send the workers home, wait until they are gone and prove that their resources are free.
+
+        Workers in the middle of a stretch leave at their next report. Those that take longer than
+        ``timeout_s`` lose their placement group, and so their processes.
+
+        Raises:
+            RuntimeError: A placement group is still held in the end.
+        """
+        try:
+            ray.get(self._mailbox.close.remote())
+            self._thread.join(timeout_s)
+            groups = ray.get(self._mailbox.placement_groups.remote())
+        except RayActorError:
+            # Without the mailbox the workers fail, and Ray Train frees what they held.
+            self._thread.join(timeout_s)
+            return
+        for group in groups:
+            _remove(group)
+        # Ray Train may take the removal for a failure and start anew; the mailbox sends these home too.
+        self._thread.join(timeout_s)
+        ray.kill(self._mailbox)
+
+    def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
+        # Imports torch, which takes seconds that the process's main thread need not wait for.
+        from ray.train.torch import TorchTrainer
+
+        trainer = TorchTrainer(
+            serve,
+            train_loop_config={"mailbox": self._mailbox, "train": train},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=layout.num_workers,
+                use_gpu=layout.use_gpu,
+                resources_per_worker=dict(layout.resources_per_worker),
+            ),
+            run_config=ray.train.RunConfig(
+                name=self.name,
+                storage_path=layout.storage_path,
+                failure_config=ray.train.FailureConfig(max_failures=layout.max_failures),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            self._failure = error
+
+
+def _remove(placement_group: Any) -> None:
+    deadline = time.monotonic() + _REMOVAL_TIMEOUT_S
+    if _state(placement_group) != "REMOVED":
+        remove_placement_group(placement_group)
+    while (state := _state(placement_group)) != "REMOVED":
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"placement group {placement_group.id.hex()} is still {state}")
+        time.sleep(0.05)
+
+
+def _state(placement_group: Any) -> str:
+    # Ray forgets removed groups after a while and then knows no state.
+    return str(placement_group_table(placement_group).get("state", "REMOVED"))

@@ -1,0 +1,157 @@
+"""How a trial and its worker group talk: one mailbox, in lockstep.
+
+The trial puts an `Assignment` in, the workers take it and put `Report` after `Report` back. After
+each report they stand still until the trial has answered, so what the population decides, the
+metrics it decided on and the checkpoint it keeps always belong to the same moment. `Mailbox` is a
+plain asyncio class; `ray_advpose.cluster.group` runs it as an actor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """One stretch of training, from a checkpoint on, with fixed hyper-parameters.
+
+    Attributes:
+        trial_id: The trial it belongs to.
+        generation: How often the trial's state has been taken up from a checkpoint before. Not
+            unique over a trial's life: a copied donor brings its own count.
+        config: The whole `ray_advpose.config.Config` as ``model_dump()`` gives it.
+        data: Folder or URI of the shards.
+        output: Folder or URI below which this trial's checkpoints go.
+        checkpoint: URI of the checkpoint to start from; None starts from fresh weights.
+    """
+
+    trial_id: str
+    generation: int
+    config: dict[str, Any]
+    data: str
+    output: str
+    checkpoint: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the workers say at a report boundary.
+
+    Attributes:
+        metrics: Figures of the stretch since the last report.
+        checkpoint: URI of a checkpoint that is complete on storage, None if none was written.
+        done: Whether the assignment has nothing left to train.
+    """
+
+    trial_id: str
+    generation: int
+    metrics: dict[str, float | int | str]
+    checkpoint: str | None
+    done: bool
+
+
+class Mailbox:
+    """Holds the current assignment and the report that awaits its answer."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._assignment: Assignment | None = None
+        self._report: Report | None = None
+        self._closed = False
+        # Counts assignments and dismissals, so that a call that slept through several tells them apart.
+        self._era = 0
+        self._taken: Assignment | None = None
+        self._taken_era = 0
+        self._placement_groups: dict[str, Any] = {}
+
+    async def next_assignment(self, placement_group: Any = None) -> Assignment | None:
+        """Wait for work; rank 0 of a worker group calls this.
+
+        A group that restarted after a failure is given the current assignment again, now starting
+        from the last checkpoint that was reported, and only once the trial has answered the
+        report that came with it.
+
+        Args:
+            placement_group: The Ray placement group the caller runs in, kept for the trial, which has
+                to prove in the end that it is gone.
+
+        Returns:
+            The assignment, or None: leave, the group is shutting down.
+        """
+        async with self._changed:
+            if placement_group is not None:
+                self._placement_groups[placement_group.id.hex()] = placement_group
+            await self._changed.wait_for(
+                lambda: self._closed or (self._assignment is not None and self._report is None)
+            )
+            self._taken, self._taken_era = self._assignment, self._era
+            return self._taken
+
+    async def taken_assignment(self) -> Assignment | None:
+        """Return what rank 0 was given last, for the other ranks."""
+        return self._taken
+
+    async def report(self, report: Report) -> bool:
+        """Deliver a report and wait for the trial's answer.
+
+        Returns:
+            Whether to go on. False: leave this assignment, another one or the end follows.
+        """
+        async with self._changed:
+            era = self._era
+            if self._assignment is None or self._taken_era != era:
+                return False
+            assert (report.trial_id, report.generation) == (self._assignment.trial_id, self._assignment.generation)
+            if report.checkpoint is not None:
+                self._assignment = dataclasses.replace(self._assignment, checkpoint=report.checkpoint)
+            self._report = report
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._report is not report)
+            return self._era == era
+
+    async def assign(self, assignment: Assignment) -> None:
+        """Give the workers something to do; the previous assignment has been dismissed."""
+        async with self._changed:
+            assert self._assignment is None
+            assert not self._closed
+            self._assignment = assignment
+            self._era += 1
+            self._changed.notify_all()
+
+    async def next_report(self) -> Report:
+        """Wait for a report that has not been answered."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._report is not None)
+            assert self._report is not None
+            return self._report
+
+    async def go_on(self) -> None:
+        """Answer the report: continue the assignment."""
+        async with self._changed:
+            assert self._report is not None
+            assert not self._report.done
+            self._report = None
+            self._changed.notify_all()
+
+    async def dismiss(self) -> None:
+        """Answer the report: leave the assignment and wait for the next one."""
+        async with self._changed:
+            self._leave()
+
+    async def close(self) -> None:
+        """Send the workers home, now and whenever they ask again."""
+        async with self._changed:
+            self._closed = True
+            self._leave()
+
+    async def placement_groups(self) -> list[Any]:
+        """Return the placement groups of every worker group that has asked for work."""
+        return list(self._placement_groups.values())
+
+    def _leave(self) -> None:
+        self._assignment = None
+        self._report = None
+        self._era += 1
+        self._changed.notify_all()

@@ -1,0 +1,107 @@
+"""What a run leaves for people to read: its log, TensorBoard events, config and history."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from ray_advpose.config import Config
+from ray_advpose.training.loop import Progress
+from ray_advpose.training.state import EpochRecord
+
+HISTORY = "history.json"
+LOG = "log.txt"
+CONFIG = "config.yaml"
+EVENTS = "events"
+
+
+class RunRecords:
+    """Writes one run's records into its folder."""
+
+    def __init__(self, folder: Path, logger: logging.Logger, events: SummaryWriter) -> None:
+        self._folder = folder
+        self._logger = logger
+        self._events = events
+
+    def progress(self, progress: Progress) -> None:
+        """Log where a running epoch is."""
+        self._logger.info("%s", progress_line(progress))
+
+    def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
+        """Log a finished epoch, and write its events and the history so far."""
+        self._logger.info(
+            "%s epoch %d done: step %d, score %.2f, %.0f images/s, %.0f %% of the time waiting for data",
+            record.stage,
+            record.epoch,
+            record.step,
+            record.metric,
+            record.images / record.seconds,
+            100 * record.waiting_share,
+        )
+        self._events.add_scalar("validation/score", record.metric, record.step)
+        self._events.add_scalar("speed/images_per_s", record.images / record.seconds, record.step)
+        self._events.add_scalar("speed/waiting_share", record.waiting_share, record.step)
+        for name, value in record.means.items():
+            self._events.add_scalar(f"train/{name}", value, record.step)
+        for name, value in record.learning_rates.items():
+            self._events.add_scalar(f"learning_rate/{name}", value, record.step)
+        self._events.flush()
+        partial = self._folder / f".{HISTORY}.partial"
+        partial.write_text(json.dumps([asdict(entry) for entry in history], indent=1), encoding="utf-8")
+        partial.replace(self._folder / HISTORY)
+
+
+@contextmanager
+def run_records(folder: Path, config: Config) -> Iterator[RunRecords]:
+    """Open a run's records, adding to what an earlier start of the run has written.
+
+    Args:
+        folder: The run's folder, made if needed.
+        config: Written beside the records.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    logger = logging.getLogger(f"ray_advpose.run.{folder.name}")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.FileHandler(folder / LOG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    events = SummaryWriter(str(folder / EVENTS))
+    try:
+        yield RunRecords(folder, logger, events)
+    finally:
+        events.close()
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def read_history(folder: Path) -> list[EpochRecord]:
+    """Return the epochs a run has recorded; none if it has not finished one."""
+    path = folder / HISTORY
+    if not path.is_file():
+        return []
+    return [EpochRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def progress_line(progress: Progress) -> str:
+    """Return a line such as ``joint 2/5 | step 1200/2836 | 71 images/s | 4:37 left | ...``."""
+    left_s = progress.images_left / progress.images_per_s if progress.images_per_s else 0.0
+    losses = " ".join(f"{name} {value:.4f}" for name, value in progress.means.items() if name.startswith(("loss", "kl")))
+    return (
+        f"{progress.stage} {progress.epoch}/{progress.epochs} | step {progress.step}/{progress.total_steps}"
+        f" | {progress.images_per_s:.0f} images/s | about {clock(left_s)} left at this speed | {losses}"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

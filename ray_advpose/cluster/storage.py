@@ -1,0 +1,49 @@
+"""Where a run's checkpoints are kept: written whole or not at all, the last few and the best.
+
+A location is a folder that every node can reach. A checkpoint appears there by a rename.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, write_checkpoint
+from ray_advpose.training.state import TrainState
+
+_PREFIX = "step_"
+
+
+def commit_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> Path:
+    """Write a checkpoint below a run's checkpoint folder and return where it is.
+
+    Repeating a step, as after a worker's death, replaces what was there.
+    """
+    final = checkpoint_at(folder, state.step)
+    partial = folder / f".{final.name}.{os.getpid()}.partial"
+    try:
+        write_checkpoint(partial, state, data)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def keep_checkpoints(folder: Path, best_step: int, keep_last: int) -> None:
+    """Delete a run's checkpoints other than the last few and the best one's."""
+    for step in checkpoint_steps(folder)[:-keep_last]:
+        if step != best_step:
+            shutil.rmtree(checkpoint_at(folder, step))
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Return the steps a run has committed checkpoints of, ascending."""
+    return sorted(int(path.parent.name.removeprefix(_PREFIX)) for path in folder.glob(f"{_PREFIX}*/{MANIFEST}"))
+
+
+def checkpoint_at(folder: Path, step: int) -> Path:
+    """Return the folder of the checkpoint of a step."""
+    return folder / f"{_PREFIX}{step:09d}"

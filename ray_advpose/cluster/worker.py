@@ -1,0 +1,90 @@
+"""What every rank of a worker group does with an assignment: one run through the three stages."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import ray.train
+import ray.train.torch
+import torch
+
+from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.cluster.records import run_records
+from ray_advpose.cluster.serving import Metrics, ReportFunction
+from ray_advpose.cluster.storage import commit_checkpoint, keep_checkpoints
+from ray_advpose.config import Config, config_from_dict
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.stream import stream_batches
+from ray_advpose.data.task import identity_of, occlusion_target, task_for
+from ray_advpose.data.validation import ScoredSplit
+from ray_advpose.training.checkpoint import load_checkpoint
+from ray_advpose.training.loop import train_epochs
+from ray_advpose.training.schedule import make_schedule
+from ray_advpose.training.state import EpochRecord, TrainState, make_state
+
+CHECKPOINTS = "checkpoints"
+
+
+def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
+    """Train from the assignment's checkpoint to the end, or until ``report`` answers False.
+
+    Every rank runs this; rank 0 writes checkpoints, the log and the TensorBoard events.
+
+    Args:
+        assignment: Config, data, where to write, where to start from.
+        report: Called after every epoch, on every rank.
+    """
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    config = config_from_dict(assignment.config, f"trial {assignment.trial_id}")
+    torch.set_num_threads(config.run.torch_threads_per_worker)
+    shards = ShardSet.open(Path(assignment.data))
+    task = task_for(config, shards)
+    identity = identity_of(shards)
+    schedule = make_schedule(config, shards.count("train"))
+    state = make_state(config, len(task.skeleton.joints), ray.train.torch.get_device())
+    if assignment.checkpoint is not None:
+        load_checkpoint(Path(assignment.checkpoint), state, identity)
+    output = Path(assignment.output)
+    validation = ScoredSplit(shards, "val", task)
+    with ExitStack() as open_until_left:
+        records = open_until_left.enter_context(run_records(output, config)) if rank == 0 else None
+        for record in train_epochs(
+            state,
+            task,
+            schedule,
+            stream_batches(shards, schedule, state.step, rank, workers, config.run.cpus_per_data_task),
+            validate=lambda: validation.score(state.pose_net).pooled,
+            cell_target=occlusion_target(shards, task),
+            on_progress=records.progress if records else lambda progress: None,
+        ):
+            done = state.step >= schedule.total_steps
+            checkpoint = None
+            if records is not None:
+                records.epoch(record, state.history)
+                if done or record.epoch % config.run.checkpoint_every_epochs == 0:
+                    checkpoint = str(commit_checkpoint(state, identity, output / CHECKPOINTS))
+                    keep_checkpoints(output / CHECKPOINTS, _best_step(state), config.run.keep_last_checkpoints)
+            if not report(_metrics(record, state, schedule.total_steps), checkpoint, done):
+                break
+
+
+def _best_step(state: TrainState) -> int:
+    return max(state.history, key=lambda record: record.metric).step
+
+
+def _metrics(record: EpochRecord, state: TrainState, total_steps: int) -> Metrics:
+    return {
+        "metric": record.metric,
+        "best_metric": state.best_metric,
+        "stage": record.stage,
+        "epoch": record.epoch,
+        "step": record.step,
+        "total_steps": total_steps,
+        "images_per_s": record.images / record.seconds,
+        "epoch_seconds": record.seconds,
+        "waiting_share": record.waiting_share,
+        **record.means,
+        **{f"lr_{name}": rate for name, rate in record.learning_rates.items()},
+    }

@@ -1,0 +1,93 @@
+"""What training needs to know of prepared data, other than its images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from ray_advpose.adversary.occlusion import vote_cells
+from ray_advpose.config import Config
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.errors import UserError
+from ray_advpose.pose.geometry import input_from_canvas, inside, transform_points
+from ray_advpose.pose.metrics import PCK_THRESHOLDS
+from ray_advpose.pose.skeleton import skeleton_named
+from ray_advpose.training.batch import CanvasGeometry
+from ray_advpose.training.checkpoint import DataIdentity
+from ray_advpose.training.draws import canonical
+from ray_advpose.training.pose_step import Task
+
+
+def task_for(config: Config, shards: ShardSet) -> Task:
+    """Return what steps need to know of the data.
+
+    Raises:
+        UserError: The canvases have no room for the augmentations the config asks for.
+    """
+    canvas = shards.manifest.canvas
+    for field, wanted, room in (
+        ("asr.max_scale_log2", config.asr.max_scale_log2 + config.asr.scale_sigma_log2, canvas.max_scale_log2),
+        ("asr.max_rotation_deg", config.asr.max_rotation_deg + config.asr.rotation_sigma_deg, canvas.max_rotation_deg),
+    ):
+        if config.asr.enabled and wanted > room + 1e-9:
+            raise UserError(
+                f"{field} with its sigma reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
+                f" {room:g}; prepare them with more margin"
+            )
+    return Task(
+        config,
+        CanvasGeometry(canvas.canvas_px, canvas.box_px),
+        skeleton_named(shards.manifest.skeleton),
+        PCK_THRESHOLDS[shards.manifest.protocol],
+    )
+
+
+def identity_of(shards: ShardSet) -> DataIdentity:
+    """Return what a checkpoint remembers of its data."""
+    manifest = shards.manifest
+    return DataIdentity(
+        fingerprint=manifest.fingerprint,
+        protocol=manifest.protocol,
+        skeleton=manifest.skeleton,
+        canvas_px=manifest.canvas.canvas_px,
+        box_px=manifest.canvas.box_px,
+    )
+
+
+def occlusion_target(shards: ShardSet, task: Task) -> Tensor:
+    """Return P^o, the ground truth of AHO pre-training (Section 4.2).
+
+    Every annotated joint of every training image votes for a cell of the canonical crop, and the
+    votes are normalised over the data set.
+
+    Returns:
+        (h * w,) float32.
+    """
+    joints_cv, annotated = _training_joints(shards, len(task.skeleton.joints))
+    count, side = len(joints_cv), task.config.net.input_px
+    still = canonical(count, torch.device("cpu"))
+    matrix = input_from_canvas(
+        still.scale, still.rotation_deg, still.flip, float(task.geometry.box_px), task.geometry.canvas_px, side
+    )
+    joints_in = transform_points(matrix, joints_cv)
+    grid = (task.config.aho.grid_height, task.config.aho.grid_width)
+    votes = vote_cells(joints_in, annotated & inside(joints_in, side), side, grid)
+    return (votes / votes.sum()).float()
+
+
+def _training_joints(shards: ShardSet, joints: int) -> tuple[Tensor, Tensor]:
+    """Read (N, J, 2) joints and (N, J) annotated flags of the training split, but no image."""
+    points, flags = [], []
+    for shard in shards.manifest.shards:
+        if shard.split == "train":
+            table = pq.read_table(shards.directory / shard.file, columns=["joints_cv", "annotated"])
+            points.append(_flat(table, "joints_cv").reshape(-1, joints, 2))
+            flags.append(_flat(table, "annotated").reshape(-1, joints))
+    return torch.tensor(np.concatenate(points)), torch.tensor(np.concatenate(flags))
+
+
+def _flat(table, name: str) -> np.ndarray:  # type: ignore[no-untyped-def]
+    values: np.ndarray = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values

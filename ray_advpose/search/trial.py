@@ -1,0 +1,131 @@
+"""The bridge between Ray Tune and Ray Train: a trial that trains on a lasting worker group.
+
+With ``reuse_actors=True`` Tune hands a finished, stopped or paused trial's actor to the next trial;
+its worker group stays alive and is merely given another assignment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.result import DONE, SHOULD_CHECKPOINT
+
+from ray_advpose.cluster.group import GroupLayout, WorkerGroup
+from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.cluster.serving import TrainFunction
+from ray_advpose.config import config_from_dict
+
+_POINTER = "pointer.json"
+_CLOSE_TIMEOUT_S = 8.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialConstants:
+    """What all trials of a search share.
+
+    Attributes:
+        base: The config that a trial's overrides are applied to, as ``model_dump()``.
+        data: Folder or URI of the shards; absolute, since Ray changes the working directory.
+        experiment: Folder or URI of the search; trials write below it.
+        layout: The worker group of each trial.
+        train: What every rank does with an assignment.
+    """
+
+    base: dict[str, Any]
+    data: str
+    experiment: str
+    layout: GroupLayout
+    train: TrainFunction
+
+
+def trial_resources(slots: int) -> tune.PlacementGroupFactory:
+    """Return what a trial requests so that ``slots`` trials run at a time.
+
+    A trial computes nothing, and its worker group reserves its own CPUs and GPUs. But Tune does not
+    accept an empty request, so a trial takes a share of the resource that each cluster's head node
+    has 1.0 of. That also keeps trials off nodes that may be preempted, and lets Tune swap paused
+    trials in and out, which a bound on the number of unfinished trials would not.
+    """
+    assert 1 <= slots <= 20, "the half share left over must hold 0.001 for Ray Train's cleaner in each slot"
+    return tune.PlacementGroupFactory([{"node:__internal_head__": int(10_000 / (slots + 0.5)) / 10_000}])
+
+
+class JointTrainingTrial(tune.Trainable):
+    """One trial at a time on one worker group; `TrialConstants` come by ``tune.with_parameters``.
+
+    The trial's Tune config has one entry, ``overrides``: config values by dotted name.
+    """
+
+    def setup(self, config: dict[str, Any], constants: TrialConstants) -> None:
+        """Start the worker group in the background.
+
+        Raises:
+            UserError: The overrides do not make a valid config.
+        """
+        self._constants = constants
+        self._take_up(config)
+        self._group = WorkerGroup(f"group-{uuid.uuid4().hex[:12]}", constants.layout, constants.train)
+
+    def step(self) -> dict[str, Any]:
+        """Let the workers train to their next report and return its metrics."""
+        if self._assigned:
+            self._group.go_on()
+        else:
+            self._group.assign(
+                Assignment(
+                    trial_id=self.trial_id,
+                    generation=self._generation,
+                    config=self._resolved,
+                    data=self._constants.data,
+                    output=f"{self._constants.experiment}/checkpoints/{self.trial_id}",
+                    checkpoint=self._checkpoint,
+                )
+            )
+            self._assigned = True
+        report = self._group.next_report()
+        if report.checkpoint is not None:
+            self._checkpoint = report.checkpoint
+        return {**report.metrics, DONE: report.done, SHOULD_CHECKPOINT: report.checkpoint is not None}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write where the newest checkpoint is that came with, or before, the report last returned."""
+        pointer = {"trial_id": self.trial_id, "generation": self._generation, "checkpoint": self._checkpoint}
+        Path(checkpoint_dir, _POINTER).write_text(json.dumps(pointer), encoding="utf-8")
+
+    def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]
+        """Start the next assignment from the checkpoint that a trial, this or another, has saved."""
+        pointer = json.loads(Path(checkpoint, _POINTER).read_text(encoding="utf-8"))
+        self._dismiss()
+        self._checkpoint = pointer["checkpoint"]
+        self._generation = pointer["generation"] + 1
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Leave the current trial and become another one; its assignment waits for the first step.
+
+        Raises:
+            UserError: The overrides do not make a valid config.
+        """
+        self._dismiss()
+        self._take_up(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Shut the worker group down; raises if it still holds resources."""
+        self._group.close(_CLOSE_TIMEOUT_S)
+
+    def _take_up(self, config: dict[str, Any]) -> None:
+        base = config_from_dict(self._constants.base, "base config")
+        self._resolved = base.replaced(config["overrides"], f"trial {self.trial_id}").model_dump()
+        self._checkpoint: str | None = None
+        self._generation = 0
+        self._assigned = False
+
+    def _dismiss(self) -> None:
+        if self._assigned:
+            self._group.dismiss()
+            self._assigned = False

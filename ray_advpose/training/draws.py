@@ -1,0 +1,129 @@
+"""Every random decision of a step, drawn for the whole global batch and then shared out by slot.
+
+What an image gets does not depend on how many workers there are, nor on which of them it is on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ray_advpose.config import Config, RandomConfig
+from ray_advpose.counter import Purpose, generator
+
+_REFERENCE_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to each image on its way from the canvas to the network.
+
+    Attributes:
+        scale: (B,) factors; above 1 the crop is larger and the person smaller.
+        rotation_deg: (B,) degrees.
+        flip: (B,) bool, mirrored.
+        color: (B, 3) factors of the RGB channels.
+    """
+
+    scale: Tensor
+    rotation_deg: Tensor
+    flip: Tensor
+    color: Tensor
+
+    def part(self, which: slice | Tensor) -> Augmentation:
+        """Return the draws of some of the images."""
+        return Augmentation(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def to(self, device: torch.device) -> Augmentation:
+        """Return the draws on a device."""
+        return Augmentation(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def rescaled(self, scale: Tensor, rotation_deg: Tensor) -> Augmentation:
+        """Return the same flip and colour with another scale and rotation."""
+        return replace(self, scale=scale, rotation_deg=rotation_deg)
+
+
+@dataclass(frozen=True)
+class AdversarialDraws:
+    """The numbers that turn predicted distributions into augmentations.
+
+    Attributes:
+        bin_uniform: (B, 2) in [0, 1), which scale and which rotation bin.
+        bin_normal: (B, 2) standard normal, where in the bin's Gaussian.
+        cells: (B,) int64, how many cells are occluded.
+        cell_uniform: (B, R) in [0, 1), which cells.
+        reference_uniform: (B, T, R) in [0, 1), the cells of the reference, T attempts.
+    """
+
+    bin_uniform: Tensor
+    bin_normal: Tensor
+    cells: Tensor
+    cell_uniform: Tensor
+    reference_uniform: Tensor
+
+    def part(self, which: slice | Tensor) -> AdversarialDraws:
+        """Return the draws of some of the images."""
+        return AdversarialDraws(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def to(self, device: torch.device) -> AdversarialDraws:
+        """Return the draws on a device."""
+        return AdversarialDraws(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def canonical(count: int, device: torch.device) -> Augmentation:
+    """Return the augmentation that changes nothing: the crop of evaluation and of bridge features."""
+    return Augmentation(
+        scale=torch.ones(count, device=device),
+        rotation_deg=torch.zeros(count, device=device),
+        flip=torch.zeros(count, dtype=torch.bool, device=device),
+        color=torch.ones(count, 3, device=device),
+    )
+
+
+def random_augmentation(config: Config, step: int) -> Augmentation:
+    """Draw tau_r from the random augmentation space for every slot of a global batch.
+
+    ``release`` is scale 2^clip(N(0, 0.25), +-0.5) and rotation clip(N(0, 30), +-60) degrees with none
+    for 60 % of the images; ``paper`` is Section 5.1's uniform 0.75..1.25 and +-30 degrees.
+    """
+    rng = generator(config.run.seed, Purpose.RANDOM_AUGMENTATION, step)
+    count = config.run.global_batch_size
+    scale, rotation = _random_scale_rotation(rng, count, config.random)
+    flip = rng.random(count) < config.random.flip_probability
+    spread = config.random.color_range
+    color = rng.uniform(1 - spread, 1 + spread, (count, 3))
+    return Augmentation(_float(scale), _float(rotation), torch.from_numpy(flip), _float(color))
+
+
+def _random_scale_rotation(rng: np.random.Generator, count: int, config: RandomConfig) -> tuple[np.ndarray, np.ndarray]:
+    if config.random_range == "paper":
+        return rng.uniform(0.75, 1.25, count), rng.uniform(-30, 30, count)
+    scale = 2 ** np.clip(rng.normal(0, 0.25, count), -0.5, 0.5)
+    rotation = np.clip(rng.normal(0, 30, count), -60, 60)
+    return scale, np.where(rng.random(count) < 0.6, 0.0, rotation)
+
+
+def adversarial_draws(config: Config, step: int) -> AdversarialDraws:
+    """Draw what sampling from P^s, P^r and P^o needs, for every slot of a global batch."""
+    rng = generator(config.run.seed, Purpose.ADVERSARIAL_DRAW, step)
+    count, most = config.run.global_batch_size, config.aho.max_cells
+    return AdversarialDraws(
+        bin_uniform=_float(rng.random((count, 2))),
+        bin_normal=_float(rng.standard_normal((count, 2))),
+        cells=torch.from_numpy(rng.integers(1, most + 1, count)),
+        cell_uniform=_float(rng.random((count, most))),
+        reference_uniform=_float(rng.random((count, _REFERENCE_ATTEMPTS, most))),
+    )
+
+
+def sweep_normals(config: Config, sample: int) -> Tensor:
+    """Return (M, N, 2) standard normal draws of an image's pre-training sweep."""
+    rng = generator(config.run.seed, Purpose.SWEEP, sample)
+    return _float(rng.standard_normal((config.asr.scale_bins, config.asr.rotation_bins, 2)))
+
+
+def _float(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))

@@ -1,0 +1,179 @@
+"""Stage 3: Algorithms 1 and 2, D and both augmentation networks together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ray_advpose.adversary.bins import rotation_bins, sample_index, scale_bins
+from ray_advpose.adversary.occlusion import draw_cells, draw_reference_cells, hierarchical_masks
+from ray_advpose.adversary.reward import kl_divergence, reward_targets
+from ray_advpose.nets.augmenter import AhoNet, AsrNet
+from ray_advpose.nets.bridge import BridgedPoseNet
+from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.draws import (
+    AdversarialDraws,
+    Augmentation,
+    adversarial_draws,
+    canonical,
+    random_augmentation,
+)
+from ray_advpose.training.inputs import entropy
+from ray_advpose.training.modes import evaluating, untracked
+from ray_advpose.training.pose_step import StepResult, Task
+
+
+def share_sizes(batch_size: int, asr: bool, aho: bool) -> tuple[int, int, int]:
+    """Split a global batch into X1 (random), X2 (ASR) and X3 (AHO) of Algorithm 1, line 1.
+
+    The shares are equal, the remainder goes to X1, and an arm that is off has none. Slots hold the
+    samples in random order already, so consecutive slots are a random division.
+    """
+    share = batch_size // (1 + asr + aho)
+    asr_size, aho_size = share * asr, share * aho
+    return batch_size - asr_size - aho_size, asr_size, aho_size
+
+
+@dataclass(frozen=True)
+class _ShareResult:
+    """D's per-image losses, G's loss per image (None for X1), and the statistics of one share."""
+
+    pose_losses: Tensor
+    augmenter_losses: Tensor | None
+    statistics: dict[str, tuple[Tensor, int]]
+
+
+class JointStep(nn.Module):
+    """One mini-batch of Algorithm 1.
+
+    The returned loss is D's mean over all images plus each G's mean over its own share. The
+    gradients do not mix: bridge features reach G detached, and G's output reaches D only through
+    draws, which carry none.
+    """
+
+    def __init__(
+        self, task: Task, pose_net: BridgedPoseNet, asr_net: AsrNet | None, aho_net: AhoNet | None
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.pose_net = pose_net
+        self.asr_net = asr_net
+        self.aho_net = aho_net
+        self._scales = scale_bins(task.config.asr)
+        self._rotations = rotation_bins(task.config.asr)
+
+    def forward(self, batch: CanvasBatch) -> StepResult:
+        """Return the loss of D and G on a worker's part of the global batch, and its statistics."""
+        config, device = self.task.config, batch.canvas.device
+        slots = batch.slot.cpu()
+        random = random_augmentation(config, batch.step).part(slots).to(device)
+        draws = adversarial_draws(config, batch.step).part(slots).to(device)
+        sizes = share_sizes(config.run.global_batch_size, self.asr_net is not None, self.aho_net is not None)
+        edges = torch.searchsorted(slots, torch.tensor([sizes[0], sizes[0] + sizes[1]])).tolist()
+        first, second, third = slice(0, edges[0]), slice(edges[0], edges[1]), slice(edges[1], len(batch))
+
+        results = [self._random_share(batch.part(first), random.part(first))]
+        if self.asr_net is not None:
+            results.append(
+                self._asr_share(self.asr_net, batch.part(second), random.part(second), draws.part(second))
+            )
+        if self.aho_net is not None:
+            results.append(self._aho_share(self.aho_net, batch.part(third), random.part(third), draws.part(third)))
+
+        loss = torch.cat([result.pose_losses for result in results]).mean()
+        statistics: dict[str, tuple[Tensor, int]] = {}
+        for result in results:
+            if result.augmenter_losses is not None:
+                loss = loss + result.augmenter_losses.mean()
+            statistics.update(result.statistics)
+        return loss, statistics
+
+    def _random_share(self, batch: CanvasBatch, draw: Augmentation) -> _ShareResult:
+        """X1: D learns from the randomly augmented image (Algorithm 1, line 2)."""
+        seen = self.task.see(batch, draw)
+        losses = self.task.losses(self.pose_net(seen.image), seen)
+        return _ShareResult(losses, None, {"loss_random": (losses.detach().sum(), len(batch))})
+
+    def _asr_share(
+        self, asr_net: AsrNet, batch: CanvasBatch, reference: Augmentation, draws: AdversarialDraws
+    ) -> _ShareResult:
+        """X2: Algorithm 2 with scaling and rotating; the two augmentations share flip and colour."""
+        task, device = self.task, batch.canvas.device
+        # Eval mode, as in stage 2: an image's features, and so its distribution, depend on it alone.
+        with torch.no_grad(), evaluating(self.pose_net):
+            features = self.pose_net.descend(task.see(batch, canonical(len(batch), device)).image).features
+        log_scale, log_rotation = asr_net(features)
+        with torch.no_grad():
+            scale_index = sample_index(log_scale, draws.bin_uniform[:, 0])
+            rotation_index = sample_index(log_rotation, draws.bin_uniform[:, 1])
+            adversarial = reference.rescaled(
+                2 ** self._scales.draw(scale_index, draws.bin_normal[:, 0]),
+                self._rotations.draw(rotation_index, draws.bin_normal[:, 1]),
+            )
+        seen = task.see(batch, adversarial)
+        heatmaps = self.pose_net(seen.image)
+        losses = task.losses(heatmaps, seen)
+        with torch.no_grad(), untracked(self.pose_net):
+            reference_seen = task.see(batch, reference)
+            reference_heatmaps = self.pose_net(reference_seen.image)
+            reference_losses = task.losses(reference_heatmaps, reference_seen)
+        harder = task.difficulty(losses, heatmaps, seen) > task.difficulty(
+            reference_losses, reference_heatmaps, reference_seen
+        )
+        reward = task.config.reward
+        divergence = torch.zeros_like(losses)
+        for log_probability, index in ((log_scale, scale_index), (log_rotation, rotation_index)):
+            drawn = nn.functional.one_hot(index, log_probability.shape[1]).bool()
+            target = reward_targets(log_probability.exp(), drawn, harder, reward)
+            divergence = divergence + kl_divergence(target, log_probability)
+        count = len(batch)
+        return _ShareResult(
+            losses,
+            divergence,
+            {
+                "loss_asr": (losses.detach().sum(), count),
+                "loss_asr_reference": (reference_losses.sum(), count),
+                "rewarded_asr": (harder.sum(), count),
+                "entropy_scale": (entropy(log_scale.detach()).sum(), count),
+                "entropy_rotation": (entropy(log_rotation.detach()).sum(), count),
+            },
+        )
+
+    def _aho_share(
+        self, aho_net: AhoNet, batch: CanvasBatch, random: Augmentation, draws: AdversarialDraws
+    ) -> _ShareResult:
+        """X3: Algorithm 2 with occluding; both passes share everything before the mask."""
+        task, config = self.task, self.task.config
+        seen = task.see(batch, random)
+        descent = self.pose_net.descend(seen.image)
+        log_cells = aho_net(tuple(feature.detach() for feature in descent.features))
+        grid = (config.aho.grid_height, config.aho.grid_width)
+        sides = [feature.shape[-1] for feature in descent.features]
+        drawn = draw_cells(log_cells.detach(), draws.cells, draws.cell_uniform)
+        heatmaps = self.pose_net.ascend(descent, hierarchical_masks(drawn, grid, sides))
+        losses = task.losses(heatmaps, seen)
+        with torch.no_grad(), untracked(self.pose_net):
+            masks = None
+            if config.aho.reference == "random_cells":
+                cells = draw_reference_cells(drawn, draws.cells, draws.reference_uniform)
+                masks = hierarchical_masks(cells, grid, sides)
+            reference_heatmaps = self.pose_net.ascend(descent, masks)
+            reference_losses = task.losses(reference_heatmaps, seen)
+        harder = task.difficulty(losses, heatmaps, seen) > task.difficulty(
+            reference_losses, reference_heatmaps, seen
+        )
+        target = reward_targets(log_cells.exp(), drawn, harder, config.reward)
+        divergence = kl_divergence(target, log_cells)
+        count = len(batch)
+        return _ShareResult(
+            losses,
+            divergence,
+            {
+                "loss_aho": (losses.detach().sum(), count),
+                "loss_aho_reference": (reference_losses.sum(), count),
+                "rewarded_aho": (harder.sum(), count),
+                "entropy_cells": (entropy(log_cells.detach()).sum(), count),
+            },
+        )

@@ -1,0 +1,209 @@
+"""The one training loop, for all stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.joint_step import JointStep
+from ray_advpose.training.pose_step import PoseStep, StepStatistics, Task
+from ray_advpose.training.pretrain_step import PretrainStep
+from ray_advpose.training.schedule import Position, Schedule, Stage
+from ray_advpose.training.state import EpochRecord, TrainState, learning_rates
+from ray_advpose.training.statistics import Meter
+
+PROGRESS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A look at a running epoch.
+
+    Attributes:
+        stage: Name of the stage.
+        epoch: Epoch within the stage, from 1.
+        epochs: Epochs of the stage.
+        step: Global steps done.
+        total_steps: Global steps of the run.
+        images_left: Global images from here to the end of the run.
+        images_per_s: Global images a second in this epoch so far, waiting included.
+        means: Mean statistics of the epoch so far, on this worker.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    step: int
+    total_steps: int
+    images_left: int
+    images_per_s: float
+    means: dict[str, float]
+
+
+def train_epochs(
+    state: TrainState,
+    task: Task,
+    schedule: Schedule,
+    batches: Iterable[CanvasBatch],
+    validate: Callable[[], float],
+    cell_target: Tensor,
+    on_progress: Callable[[Progress], None],
+) -> Iterator[EpochRecord]:
+    """Train from the state's step to the end, one epoch an iteration.
+
+    The state is complete whenever this yields: what is saved there and loaded into a new state goes
+    on exactly as this run would have. Stop by not asking for the next epoch.
+
+    Args:
+        state: Networks, optimisers and place; changed as training goes.
+        task: Config and data geometry.
+        schedule: Where each step lies.
+        batches: This worker's part of every global batch from ``state.step`` on, in order.
+        validate: Scores D on the validation split, in percent; called on every worker.
+        cell_target: (h * w,) P^o for stage 2.
+        on_progress: Told every few seconds.
+
+    Yields:
+        The record of each finished epoch, already part of the state's history.
+
+    Raises:
+        RuntimeError: The stream skipped or repeated a step.
+    """
+    device = next(state.pose_net.parameters()).device
+    stream = iter(batches)
+    stage, module, optimizers = None, nn.Module(), list[Optimizer]()
+    while state.step < schedule.total_steps:
+        position = schedule.position(state.step)
+        rates = _set_rates(state, position.stage)
+        if position.stage is not stage:
+            stage = position.stage
+            module = _stage_module(state, task, stage, cell_target)
+            optimizers = [state.optimizers[name] for name in rates]
+        clock = _Clock(schedule, position, on_progress)
+        while True:
+            batch = clock.waited_for(lambda: next(stream, None))
+            if batch is None or batch.step != state.step:
+                given = "ended" if batch is None else f"gave step {batch.step}"
+                raise RuntimeError(f"the stream {given} where step {state.step} was due")
+            loss, statistics = module(batch.to(device))
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            state.step += 1
+            clock.stepped(state.step, statistics)
+            if schedule.position(state.step - 1).ends_epoch:
+                break
+        clock.stop()
+        record = clock.record(state.step, rates, device, metric=_metric(state, position.stage, validate))
+        state.history.append(record)
+        yield record
+
+
+def _metric(state: TrainState, stage: Stage, validate: Callable[[], float]) -> float:
+    """Score D where it may have changed; stage 2 leaves it as it was."""
+    if stage is Stage.PRETRAIN and state.history:
+        return state.history[-1].metric
+    return validate()
+
+
+def _set_rates(state: TrainState, stage: Stage) -> dict[str, float]:
+    """Set the learning rates of the networks that a stage trains, and return them by name."""
+    rates = {
+        name: rate
+        for name, rate in learning_rates(state.config, stage, state.history).items()
+        if name in state.optimizers
+    }
+    for name, rate in rates.items():
+        for group in state.optimizers[name].param_groups:
+            group["lr"] = rate
+    return rates
+
+
+def _stage_module(state: TrainState, task: Task, stage: Stage, cell_target: Tensor) -> nn.Module:
+    """Return a stage's step, averaging gradients over the workers if there are several."""
+    trained = learning_rates(state.config, stage, state.history)
+    for name, net in state.networks.items():
+        net.requires_grad_(name in trained)
+        net.train()
+    module: nn.Module
+    if stage is Stage.POSE:
+        module = PoseStep(task, state.pose_net)
+    elif stage is Stage.PRETRAIN:
+        module = PretrainStep(
+            task, state.pose_net, state.asr_net, state.aho_net, cell_target, state.sweep_targets
+        )
+    else:
+        module = JointStep(task, state.pose_net, state.asr_net, state.aho_net)
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        module = DistributedDataParallel(module)
+    return module
+
+
+class _Clock:
+    """Times one epoch and gathers its statistics."""
+
+    def __init__(self, schedule: Schedule, position: Position, on_progress: Callable[[Progress], None]) -> None:
+        self._schedule = schedule
+        self._position = position
+        self._on_progress = on_progress
+        self._meter = Meter()
+        self._steps = 0
+        self._waited_s = 0.0
+        self._seconds = 0.0
+        self._started = self._told = time.monotonic()
+
+    def waited_for(self, get: Callable[[], CanvasBatch | None]) -> CanvasBatch | None:
+        """Run ``get`` and count its time as waiting for data."""
+        before = time.monotonic()
+        batch = get()
+        self._waited_s += time.monotonic() - before
+        return batch
+
+    def stepped(self, step: int, statistics: StepStatistics) -> None:
+        """Count a step, and tell of it every few seconds."""
+        self._steps += 1
+        self._meter.add(statistics)
+        now = time.monotonic()
+        if now - self._told < PROGRESS_EVERY_S:
+            return
+        self._told = now
+        self._on_progress(
+            Progress(
+                stage=self._position.stage.label,
+                epoch=self._position.epoch + 1,
+                epochs=self._schedule.span(step - 1).epochs,
+                step=step,
+                total_steps=self._schedule.total_steps,
+                images_left=(self._schedule.total_steps - step) * self._schedule.batch_size,
+                images_per_s=self._steps * self._schedule.batch_size / (now - self._started),
+                means=self._meter.local_means(),
+            )
+        )
+
+    def stop(self) -> None:
+        """End the epoch's time."""
+        self._seconds = time.monotonic() - self._started
+
+    def record(self, step: int, rates: dict[str, float], device: torch.device, metric: float) -> EpochRecord:
+        """Return the epoch's record."""
+        return EpochRecord(
+            stage=self._position.stage.label,
+            epoch=self._position.epoch + 1,
+            step=step,
+            images=self._steps * self._schedule.batch_size,
+            seconds=self._seconds,
+            waiting_share=self._waited_s / self._seconds,
+            metric=metric,
+            means=self._meter.means(device),
+            learning_rates=rates,
+        )

@@ -1,0 +1,77 @@
+"""Stage 1: D alone on randomly augmented images; and what all steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ray_advpose.config import Config
+from ray_advpose.nets.bridge import BridgedPoseNet
+from ray_advpose.pose.heatmap import decode
+from ray_advpose.pose.metrics import fraction_correct
+from ray_advpose.pose.skeleton import Skeleton
+from ray_advpose.training.batch import CanvasBatch, CanvasGeometry
+from ray_advpose.training.draws import Augmentation, random_augmentation
+from ray_advpose.training.inputs import PoseInput, augmented, person_losses
+
+StepStatistics = Mapping[str, tuple[Tensor, int]]
+"""For each name the sum over images, as a 0-dim tensor, and the number of images."""
+
+StepResult = tuple[Tensor, StepStatistics]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every step needs to know of the data and the config.
+
+    Attributes:
+        config: The run's config.
+        geometry: Canvas size.
+        skeleton: Joint order.
+        pck_threshold: Fraction of the normaliser within which a joint counts as found.
+    """
+
+    config: Config
+    geometry: CanvasGeometry
+    skeleton: Skeleton
+    pck_threshold: float
+
+    def see(self, batch: CanvasBatch, draw: Augmentation) -> PoseInput:
+        """Warp a batch by a draw, on the batch's device."""
+        mirror = torch.from_numpy(self.skeleton.mirror).to(batch.canvas.device)
+        return augmented(batch, draw, self.geometry, mirror, self.config)
+
+    def losses(self, heatmaps: Tensor, seen: PoseInput) -> Tensor:
+        """Return (B,) losses of predictions (B, S, J, H, W)."""
+        return person_losses(heatmaps, seen, self.config.loss.foreground_weight)
+
+    def difficulty(self, losses: Tensor, heatmaps: Tensor, seen: PoseInput) -> Tensor:
+        """Return what adversary and reference are compared by: (B,), higher is harder.
+
+        The loss, or with ``reward_by: pckh`` the share of joints that are not found, which is what
+        the authors' release compares. A person without a normaliser is then never harder.
+        """
+        if self.config.reward.reward_by == "loss":
+            return losses.detach()
+        joints_hm = decode(heatmaps[:, -1].detach(), self.config.loss.decoder)
+        joints_in = joints_hm * (self.config.net.input_px / self.config.net.heatmap_px)
+        return 1 - fraction_correct(joints_in, seen.joints_in, seen.counted, seen.normalizer_in, self.pck_threshold)
+
+
+class PoseStep(nn.Module):
+    """D learns from random augmentation."""
+
+    def __init__(self, task: Task, pose_net: BridgedPoseNet) -> None:
+        super().__init__()
+        self.task = task
+        self.pose_net = pose_net
+
+    def forward(self, batch: CanvasBatch) -> StepResult:
+        """Return the mean loss of the batch and its statistics."""
+        draw = random_augmentation(self.task.config, batch.step).part(batch.slot.cpu()).to(batch.canvas.device)
+        seen = self.task.see(batch, draw)
+        losses = self.task.losses(self.pose_net(seen.image), seen)
+        return losses.mean(), {"loss_random": (losses.sum().detach(), len(batch))}

@@ -1,0 +1,18 @@
+"""What the paper leaves to the reader: bins, grid, reward and penalty, around its own choices."""
+
+from ray_advpose.search.space import Choice, SearchSpace, Uniform
+
+SPACE = SearchSpace(
+    trials=32,
+    fields={
+        "asr.scale_bins": Choice((5, 7, 9)),
+        "asr.rotation_bins": Choice((7, 9, 13)),
+        "aho.grid_width": Choice((4, 8)),
+        "aho.grid_height": Choice((4, 8)),
+        "aho.max_cells": Choice((1, 2)),
+        "reward.alpha": Uniform(0.05, 1.0),
+        "reward.beta": Uniform(0.05, 1.0),
+    },
+    grace_epochs=20,
+    reduction_factor=3,
+)

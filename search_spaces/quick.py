@@ -1,0 +1,18 @@
+"""A first look: bin counts, grid, reward and penalty, and the rates that decide whether anything learns."""
+
+from ray_advpose.search.space import Choice, LogUniform, SearchSpace, Uniform
+
+SPACE = SearchSpace(
+    trials=4,
+    fields={
+        "asr.scale_bins": Choice((5, 7)),
+        "asr.rotation_bins": Choice((7, 9)),
+        "aho.grid_width": Choice((2, 3)),
+        "reward.alpha": Uniform(0.05, 0.5),
+        "reward.beta": Uniform(0.1, 1.0),
+        "optim.pose_lr": LogUniform(3e-4, 2e-3),
+        "optim.joint_lr": LogUniform(5e-5, 1e-3),
+    },
+    grace_epochs=2,
+    reduction_factor=2,
+)

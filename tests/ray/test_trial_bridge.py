@@ -1,0 +1,262 @@
+"""Trials of real Tune searches on real Train worker groups that count instead of training."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import ray.train
+import ray.train.collective
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.util.placement_group import placement_group_table
+
+from ray_advpose.cluster.group import GroupLayout
+from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.config import Config
+from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("clean_cluster")]
+
+TOTAL = 6
+
+
+def count(assignment: Assignment, report: Callable[..., bool], die_at: int | None = None) -> None:
+    """Count to `TOTAL`, write a checkpoint and report at each step; rank 1 dies once at ``die_at``."""
+    rank = ray.train.get_context().get_world_rank()
+    output = Path(assignment.output)
+    output.mkdir(parents=True, exist_ok=True)
+    begun = time.time()
+    step = start = step_of(assignment.checkpoint) if assignment.checkpoint else 0
+    go_on = True
+    while go_on and step < TOTAL:
+        time.sleep(0.1)
+        step += 1
+        checkpoint = output / f"step{step}-{os.getpid()}.json"
+        if rank == 0:
+            checkpoint.write_text(json.dumps({"step": step}), encoding="utf-8")
+        if step == die_at and not (output / "died").exists():
+            ray.train.collective.barrier()
+            if rank == 1:
+                (output / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        metrics = {
+            "step": step,
+            "start": start,
+            "begun": begun,
+            "generation": assignment.generation,
+            "loss": assignment.config["reward"]["alpha"] / step,
+            "alpha": assignment.config["reward"]["alpha"],
+            "worker": os.getpid(),
+            "written": str(checkpoint),
+        }
+        go_on = report(metrics, str(checkpoint), step == TOTAL)
+        with (output / f"answers-{rank}").open("a", encoding="utf-8") as log:
+            log.write(f"{step} {go_on}\n")
+
+
+def step_of(checkpoint: str) -> int:
+    return int(json.loads(Path(checkpoint).read_text(encoding="utf-8"))["step"])
+
+
+class Recorder(tune.Callback):
+    """Keeps every result with its time of arrival, and what the workers had written by then."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        folder = Path(result["written"]).parent
+        newest = max(step_of(str(path)) for path in folder.glob("step*.json"))
+        self.rows.append({**result, "arrived": time.time(), "newest_written": newest})
+
+    def of(self, trial_id: str) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["trial_id"] == trial_id]
+
+
+class TrialKiller(Recorder):
+    """Kills the trial's process at its second result and watches what becomes of its workers."""
+
+    killed_at: float | None = None
+    freed_after: float | None = None
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        super().on_trial_result(iteration, trials, trial, result, **info)
+        if result["step"] == 2 and self.killed_at is None:
+            self.before = held_groups()
+            os.kill(result["pid"], signal.SIGKILL)
+            self.killed_at = time.time()
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        if self.killed_at is not None and self.freed_after is None and not self.before & held_groups():
+            self.freed_after = time.time() - self.killed_at
+
+
+def held_groups() -> set[str]:
+    return {name for name, entry in placement_group_table().items() if entry["state"] != "REMOVED"}
+
+
+def trainable(folder: Path, slots: int, train: Callable[..., None], num_workers: int = 1, cpus: float = 1) -> Any:
+    constants = TrialConstants(
+        base=Config().model_dump(),
+        data=str(folder),
+        experiment=str(folder),
+        layout=GroupLayout(str(folder / "groups"), num_workers, {"CPU": cpus}, use_gpu=False, max_failures=2),
+        train=train,
+    )
+    bound = tune.with_parameters(JointTrainingTrial, constants=constants)
+    return tune.with_resources(bound, trial_resources(slots))
+
+
+def search(
+    bound: Any,
+    folder: Path,
+    alphas: list[float],
+    callback: tune.Callback,
+    scheduler: TrialScheduler | None = None,
+    stop: dict[str, int] | None = None,
+) -> tune.ResultGrid:
+    return tune.Tuner(
+        bound,
+        param_space={"overrides": {"reward.alpha": tune.grid_search(alphas)}},
+        tune_config=tune.TuneConfig(metric="loss", mode="min", scheduler=scheduler, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[callback],
+            stop=stop,
+            failure_config=tune.FailureConfig(max_failures=1),
+        ),
+    ).fit()
+
+
+def pointed_to(checkpoint: tune.Checkpoint) -> str:
+    return str(json.loads(Path(checkpoint.path, "pointer.json").read_text(encoding="utf-8"))["checkpoint"])
+
+
+def test_four_trials_on_two_slots(tmp_path: Path) -> None:
+    recorder = Recorder()
+    scheduler = ASHAScheduler(time_attr="training_iteration", grace_period=2, max_t=TOTAL, reduction_factor=2)
+    results = search(trainable(tmp_path, 2, count), tmp_path, [0.1, 0.2, 0.3, 0.4], recorder, scheduler)
+
+    assert not results.errors
+    assert sorted(result.metrics["step"] for result in results)[-1] == TOTAL
+    assert min(result.metrics["step"] for result in results) == 2, "ASHA stopped none early"
+    for result in results:
+        assert result.metrics["alpha"] == pytest.approx(result.metrics["config"]["overrides"]["reward.alpha"])
+        for checkpoint, metrics in result.best_checkpoints:
+            assert pointed_to(checkpoint) == metrics["written"]
+            assert step_of(pointed_to(checkpoint)) == metrics["step"] == metrics["training_iteration"]
+    assert all(row["newest_written"] == row["step"] for row in recorder.rows), "workers ran ahead of the trial"
+
+    served = defaultdict(list)
+    for row in recorder.rows:
+        served[row["worker"]].append(row)
+    assert len(served) == 2, "a trial was given new worker processes"
+    handovers = [
+        after["begun"] - before["arrived"]
+        for rows in served.values()
+        for before, after in zip(rows, rows[1:], strict=False)
+        if before["trial_id"] != after["trial_id"]
+    ]
+    print("hand-over of a worker group:", [f"{seconds:.2f} s" for seconds in handovers])
+    assert len(handovers) == 2
+    assert max(handovers) < 3
+
+
+@pytest.mark.slow
+def test_two_workers_agree_and_recover_from_the_last_report(tmp_path: Path) -> None:
+    recorder = Recorder()
+    bound = trainable(tmp_path, 1, functools.partial(count, die_at=4), num_workers=2)
+    results = search(bound, tmp_path, [0.2], recorder, stop={"training_iteration": 5})
+
+    assert not results.errors
+    assert [(row["step"], row["start"]) for row in recorder.rows] == [(1, 0), (2, 0), (3, 0), (4, 3), (5, 3)]
+    assert len({row["pid"] for row in recorder.rows}) == 1, "Tune had to restart the trial"
+    assert len({row["worker"] for row in recorder.rows}) == 2
+    recovery = recorder.rows[3]["arrived"] - recorder.rows[2]["arrived"]
+    print(f"from the last report before a worker's death to the next: {recovery:.1f} s")
+    output = Path(recorder.rows[0]["written"]).parent
+    answers = [(output / f"answers-{rank}").read_text(encoding="utf-8").split("\n") for rank in (0, 1)]
+    assert answers[0] == answers[1] == ["1 True", "2 True", "3 True", "4 True", "5 False", ""]
+
+
+@pytest.mark.slow
+def test_killed_trial_process_leaves_nothing_behind(tmp_path: Path) -> None:
+    killer = TrialKiller()
+    # Three of four CPUs: the restarted trial cannot begin before the killed one's are free.
+    results = search(trainable(tmp_path, 1, count, cpus=3), tmp_path, [0.2], killer)
+
+    assert not results.errors
+    assert killer.freed_after is not None
+    print(f"resources of a killed trial free after {killer.freed_after:.1f} s")
+    assert killer.freed_after < 10
+    restarted = [row for row in killer.rows if row["arrived"] > killer.killed_at]
+    assert restarted[0]["start"] in (1, 2), "the restarted trial did not go on from its last saved checkpoint"
+    assert restarted[-1]["step"] == TOTAL
+
+
+@pytest.mark.slow
+def test_population_copies_weights_on_a_lasting_worker_group(tmp_path: Path) -> None:
+    recorder = Recorder()
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        hyperparam_mutations={"overrides": {"reward.alpha": [0.11, 0.12]}},
+        quantile_fraction=0.5,
+        resample_probability=1.0,
+    )
+    results = search(trainable(tmp_path, 1, count), tmp_path, [0.1, 0.4], recorder, scheduler)
+
+    assert not results.errors
+    assert len({row["worker"] for row in recorder.rows}) == 1
+    mutated = [row for row in recorder.rows if row["alpha"] in (0.11, 0.12)]
+    assert mutated, "no exploit took place"
+    assert mutated[0]["start"] >= 2
+    assert mutated[0]["generation"] >= 1
+
+
+def interrupted_search(address: str, folder: str) -> None:
+    """The driver that `test_restored_search_goes_on` interrupts."""
+    ray.init(address, log_to_driver=False)
+    search(trainable(Path(folder), 1, count), Path(folder), [0.2, 0.3], Recorder())
+
+
+@pytest.mark.slow
+def test_restored_search_goes_on(tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    program = f"import test_trial_bridge as bridge; bridge.interrupted_search({address!r}, {str(tmp_path)!r})"
+    driver = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("checkpoints/*/step3-*.json")):
+        assert driver.poll() is None, driver.stderr and driver.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)
+    driver.wait(timeout=30)
+
+    restored = tune.Tuner.restore(str(tmp_path / "search"), trainable(tmp_path, 1, count), resume_unfinished=True)
+    results = restored.fit()
+
+    assert not results.errors
+    assert [result.metrics["step"] for result in results] == [TOTAL, TOTAL]
+    first, second = results
+    known = [json.loads(line) for line in Path(first.path, "result.json").read_text(encoding="utf-8").splitlines()]
+    starts = [row["start"] for row in known]
+    before = [row["step"] for row in known if row["start"] == 0]
+    print(f"reported before the interrupt: {before}, starts: {starts}")
+    assert starts[-1] >= max(before) - 1 >= 1
+    assert second.metrics["start"] == 0
