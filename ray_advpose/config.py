@@ -284,5 +284,3 @@ def _sentence(error: ValidationError) -> str:
         return f"{name + ': ' if name else ''}{first['ctx']['error']}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{name} = {first['input']!r}: {message}"
-
-

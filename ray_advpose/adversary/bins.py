@@ -40,7 +40,9 @@ class Bins:
 
 def scale_bins(config: AsrConfig) -> Bins:
     """Return the M scale bins, centres in log2."""
-    return Bins(torch.linspace(-config.max_scale_log2, config.max_scale_log2, config.scale_bins), config.scale_sigma_log2)
+    return Bins(
+        torch.linspace(-config.max_scale_log2, config.max_scale_log2, config.scale_bins), config.scale_sigma_log2
+    )
 
 
 def rotation_bins(config: AsrConfig) -> Bins:

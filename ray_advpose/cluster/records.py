@@ -93,7 +93,9 @@ def read_history(folder: Path) -> list[EpochRecord]:
 def progress_line(progress: Progress) -> str:
     """Return a line such as ``joint 2/5 | step 1200/2836 | 71 images/s | 4:37 left | ...``."""
     left_s = progress.images_left / progress.images_per_s if progress.images_per_s else 0.0
-    losses = " ".join(f"{name} {value:.4f}" for name, value in progress.means.items() if name.startswith(("loss", "kl")))
+    losses = " ".join(
+        f"{name} {value:.4f}" for name, value in progress.means.items() if name.startswith(("loss", "kl"))
+    )
     return (
         f"{progress.stage} {progress.epoch}/{progress.epochs} | step {progress.step}/{progress.total_steps}"
         f" | {progress.images_per_s:.0f} images/s | about {clock(left_s)} left at this speed | {losses}"

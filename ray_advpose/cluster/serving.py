@@ -56,9 +56,7 @@ class _Reporter:
         answer = None
         if _is_rank_zero():
             trial_id, generation = self._assignment.trial_id, self._assignment.generation
-            answer = ray.get(
-                self._mailbox.report.remote(Report(trial_id, generation, dict(metrics), checkpoint, done))
-            )
+            answer = ray.get(self._mailbox.report.remote(Report(trial_id, generation, dict(metrics), checkpoint, done)))
         go_on = bool(_from_rank_zero(answer))
         self.left = not go_on
         return go_on

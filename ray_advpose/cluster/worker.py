@@ -13,7 +13,7 @@ from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.records import run_records
 from ray_advpose.cluster.serving import Metrics, ReportFunction
 from ray_advpose.cluster.storage import commit_checkpoint, keep_checkpoints
-from ray_advpose.config import Config, config_from_dict
+from ray_advpose.config import config_from_dict
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.stream import stream_batches
 from ray_advpose.data.task import identity_of, occlusion_target, task_for

@@ -78,8 +78,7 @@ class ScoredSplit:
     def truth(self) -> Truth:
         """The ground truth of the split."""
         parts = [
-            self._read(part)
-            for part in np.array_split(np.arange(self._shards.count(self._split)), self._pieces())
+            self._read(part) for part in np.array_split(np.arange(self._shards.count(self._split)), self._pieces())
         ]
         return Truth(
             person_id=[name for part in parts for name in part.person_id],

@@ -65,9 +65,7 @@ class TrialOutcome:
 
 def ranked(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     """Return the outcomes by falling best score; failed and empty ones last."""
-    return sorted(
-        outcomes, key=lambda outcome: outcome.best.metric if outcome.best else float("-inf"), reverse=True
-    )
+    return sorted(outcomes, key=lambda outcome: outcome.best.metric if outcome.best else float("-inf"), reverse=True)
 
 
 def ranking_rows(outcomes: Sequence[TrialOutcome], score_name: str) -> tuple[list[str], list[list[str]]]:

@@ -17,51 +17,63 @@ class SearchProgress(tune.Callback):
         self._trials = trials
         self._slots = slots
         self._score_name = score_name
+        self._share_at_start: dict[str, float] = {}
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Start the clock; called at each start of the search, also when it goes on after a cut."""
         self._started = time.monotonic()
-        self._done_share: dict[str, float] = {}
-        self._ended: set[str] = set()
-        self._best = (float("-inf"), "")
+        self._share_at_start = {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Note how far trials are that an earlier start has trained."""
+        for trial in trials:
+            self._share_at_start.setdefault(trial.trial_id, _share(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Print a report."""
-        name = trial.trial_id
-        self._done_share[name] = result["step"] / result["total_steps"]
-        self._best = max(self._best, (result["metric"], name))
-        shares = [
+        rewarded = [
             f"rewarded {arm} {100 * result[f'rewarded_{arm.lower()}']:.0f} %"
             for arm in ("ASR", "AHO")
             if f"rewarded_{arm.lower()}" in result
         ]
+        others = ((other.last_result or {}).get("best_metric", float("-inf")) for other in trials)
         self._say(
-            f"{name} {result['stage']} epoch {result['epoch']} | step {result['step']}/{result['total_steps']}"
-            f" | {result['images_per_s']:.0f} images/s | {self._score_name} {result['metric']:.1f}",
-            *shares,
-            f"best {self._best[0]:.1f} ({self._best[1]})",
-            f"at most {clock(self._remaining_s())} left",
+            f"{trial.trial_id} {result['stage']} epoch {result['epoch']}",
+            f"step {result['step']}/{result['total_steps']}",
+            f"{result['images_per_s']:.0f} images/s",
+            f"{self._score_name} {result['metric']:.1f}, best of all {max(result['best_metric'], *others):.1f}",
+            *rewarded,
+            f"at most {clock(self._remaining_s(trials))} left",
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print that a trial has ended, and whether it was stopped early."""
-        share = self._done_share.get(trial.trial_id, 0.0)
-        self._ended.add(trial.trial_id)
-        ending = "finished" if share >= 1 else f"stopped early at {100 * share:.0f} % of its steps"
-        self._say(f"{trial.trial_id} {ending}", f"{len(self._ended)}/{self._trials} trials ended")
+        share = _share(trial)
+        ending = "finished" if share >= 1 else f"stopped early after {100 * share:.0f} % of its steps"
+        ended = sum(other.is_finished() or other is trial for other in trials)
+        self._say(f"{trial.trial_id} {ending}", f"{ended}/{self._trials} trials ended")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print that a trial has failed."""
-        self._ended.add(trial.trial_id)
         self._say(f"{trial.trial_id} failed: see {trial.error_file}")
 
-    def _remaining_s(self) -> float:
+    def _remaining_s(self, trials: list[Any]) -> float:
         """Estimate the time left if no further trial is stopped early."""
+        done = sum(_share(trial) - self._share_at_start.get(trial.trial_id, 0.0) for trial in trials)
+        open_trials = [trial for trial in trials if not trial.is_finished()]
+        left = sum(1 - _share(trial) for trial in open_trials) + self._trials - len(trials)
+        # The last trials leave slots empty, so work is not simply divided by the slots.
+        slots_busy = min(self._slots, len(open_trials) + self._trials - len(trials)) or 1
         elapsed = time.monotonic() - self._started
-        work = sum(self._done_share.values())
-        left = sum(1 - share for name, share in self._done_share.items() if name not in self._ended)
-        left += self._trials - len(self._done_share)
-        running = max(1, min(self._slots, self._trials - len(self._ended)))
-        return elapsed * left / work * min(self._slots, len(self._done_share)) / running if work else 0.0
+        return elapsed * left / done * self._slots / slots_busy if done > 0 else 0.0
 
     def _say(self, *parts: str) -> None:
         print(f"[{clock(time.monotonic() - self._started)}] " + " | ".join(parts), flush=True)
+
+
+def _share(trial: Any) -> float:
+    """Return how much of its steps a trial has trained, 0 to 1."""
+    result = trial.last_result or {}
+    return float(result.get("step", 0)) / float(result.get("total_steps", 1))

@@ -95,9 +95,7 @@ class SearchSpace:
         draws would not promise.
         """
         rng = generator(seed, Purpose.SEARCH_DRAW)
-        quantiles = {
-            name: (rng.permutation(trials) + np.asarray(rng.random(trials))) / trials for name in self.fields
-        }
+        quantiles = {name: (rng.permutation(trials) + np.asarray(rng.random(trials))) / trials for name in self.fields}
         return [
             {name: domain.at(float(quantiles[name][trial])) for name, domain in self.fields.items()}
             for trial in range(trials)
@@ -117,7 +115,8 @@ class SearchSpace:
     def describe(self) -> str:
         """Return the space as lines of text, structural fields marked."""
         return "\n".join(
-            f"  {name}{' (structural)' if is_structural(name) else ''}: {domain}" for name, domain in self.fields.items()
+            f"  {name}{' (structural)' if is_structural(name) else ''}: {domain}"
+            for name, domain in self.fields.items()
         )
 
 

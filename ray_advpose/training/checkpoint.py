@@ -117,11 +117,12 @@ def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity) -> None
     state.load_state_dict(torch.load(folder / _STATE, map_location=device, weights_only=True))
 
 
-def load_pose_weights(folder: Path, state: TrainState) -> None:
-    """Load a checkpoint's networks for evaluation, whatever the data."""
-    read_manifest(folder)
+def load_networks(folder: Path, state: TrainState) -> None:
+    """Load only the networks of a checked checkpoint, for evaluation on whatever data."""
     device = next(state.pose_net.parameters()).device
-    state.load_state_dict(torch.load(folder / _STATE, map_location=device, weights_only=True))
+    saved = torch.load(folder / _STATE, map_location=device, weights_only=True)
+    for name, net in state.networks.items():
+        net.load_state_dict(saved["networks"][name])
 
 
 def _description(path: Path) -> dict[str, Any]:

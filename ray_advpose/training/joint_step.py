@@ -53,9 +53,7 @@ class JointStep(nn.Module):
     draws, which carry none.
     """
 
-    def __init__(
-        self, task: Task, pose_net: BridgedPoseNet, asr_net: AsrNet | None, aho_net: AhoNet | None
-    ) -> None:
+    def __init__(self, task: Task, pose_net: BridgedPoseNet, asr_net: AsrNet | None, aho_net: AhoNet | None) -> None:
         super().__init__()
         self.task = task
         self.pose_net = pose_net
@@ -76,9 +74,7 @@ class JointStep(nn.Module):
 
         results = [self._random_share(batch.part(first), random.part(first))]
         if self.asr_net is not None:
-            results.append(
-                self._asr_share(self.asr_net, batch.part(second), random.part(second), draws.part(second))
-            )
+            results.append(self._asr_share(self.asr_net, batch.part(second), random.part(second), draws.part(second)))
         if self.aho_net is not None:
             results.append(self._aho_share(self.aho_net, batch.part(third), random.part(third), draws.part(third)))
 
@@ -161,9 +157,7 @@ class JointStep(nn.Module):
                 masks = hierarchical_masks(cells, grid, sides)
             reference_heatmaps = self.pose_net.ascend(descent, masks)
             reference_losses = task.losses(reference_heatmaps, seen)
-        harder = task.difficulty(losses, heatmaps, seen) > task.difficulty(
-            reference_losses, reference_heatmaps, seen
-        )
+        harder = task.difficulty(losses, heatmaps, seen) > task.difficulty(reference_losses, reference_heatmaps, seen)
         target = reward_targets(log_cells.exp(), drawn, harder, config.reward)
         divergence = kl_divergence(target, log_cells)
         count = len(batch)

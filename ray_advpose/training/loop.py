@@ -139,9 +139,7 @@ def _stage_module(state: TrainState, task: Task, stage: Stage, cell_target: Tens
     if stage is Stage.POSE:
         module = PoseStep(task, state.pose_net)
     elif stage is Stage.PRETRAIN:
-        module = PretrainStep(
-            task, state.pose_net, state.asr_net, state.aho_net, cell_target, state.sweep_targets
-        )
+        module = PretrainStep(task, state.pose_net, state.asr_net, state.aho_net, cell_target, state.sweep_targets)
     else:
         module = JointStep(task, state.pose_net, state.asr_net, state.aho_net)
     if dist.is_initialized() and dist.get_world_size() > 1:

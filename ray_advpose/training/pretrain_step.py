@@ -101,13 +101,14 @@ class PretrainStep(nn.Module):
         scale_index = torch.arange(m, device=device).repeat_interleave(n).repeat(len(places))
         rotation_index = torch.arange(n, device=device).repeat(m * len(places))
         still = canonical(len(places) * pairs, device)
-        draw = still.rescaled(2 ** scales.draw(scale_index, normals[:, 0]), rotations.draw(rotation_index, normals[:, 1]))
+        draw = still.rescaled(
+            2 ** scales.draw(scale_index, normals[:, 0]), rotations.draw(rotation_index, normals[:, 1])
+        )
         image = torch.tensor(places, device=device).repeat_interleave(pairs)
         losses = [
             self._losses_of(pose_net, batch, image[part], draw.part(part))
             for part in (
-                slice(start, start + _SWEEP_IMAGES_PER_PASS)
-                for start in range(0, len(image), _SWEEP_IMAGES_PER_PASS)
+                slice(start, start + _SWEEP_IMAGES_PER_PASS) for start in range(0, len(image), _SWEEP_IMAGES_PER_PASS)
             )
         ]
         by_scale, by_rotation = sweep_targets(torch.cat(losses).view(len(places), m, n))

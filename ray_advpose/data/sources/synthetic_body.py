@@ -148,7 +148,7 @@ def paint_part(
     near = np.sqrt(1 - across * across)
     surface = _Surface(share, across, near, length_px, seen.left[part].tolist(), seen.front[part].tolist())
     index = _pattern(cloth, surface, noise[rows, columns])
-    _mark(index, cloth, surface)
+    _add_marks(index, cloth, surface)
     light_x, light_y, light_z = light.towards
     facing = across * (light_y * axis_x - light_x * axis_y) - near * light_z
     stain(picture[rows, columns], opacity, index, cloth.table, _shade(facing, light))
@@ -189,7 +189,7 @@ def _pattern(cloth: Cloth, surface: _Surface, noise: np.ndarray) -> np.ndarray:
     return second.view(np.uint8) * np.uint8(LAST_MIX)
 
 
-def _mark(index: np.ndarray, cloth: Cloth, surface: _Surface) -> None:
+def _add_marks(index: np.ndarray, cloth: Cloth, surface: _Surface) -> None:
     share = surface.share
     if cloth.opening:
         width = np.maximum(0.4 - 1.3 * share, 0.06)

@@ -1,0 +1,96 @@
+"""A search as a user runs it: on which cluster, in which folder, and what is there in the end."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import cv2
+import ray
+from rich.console import Console
+
+from ray_advpose.cluster.runtime import joined_ray, local_ray, software_versions
+from ray_advpose.config import Config
+from ray_advpose.data.checks import check_data
+from ray_advpose.data.scoring import score_checkpoint
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.errors import UserError
+from ray_advpose.pose.metrics import PCK_THRESHOLDS
+from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_table
+from ray_advpose.report.validation_picture import prediction_picture
+from ray_advpose.search.plan import local_cpus, plan_layout
+from ray_advpose.search.population import Search, run_search
+from ray_advpose.search.results import write_results
+from ray_advpose.search.space import SearchSpace
+
+
+def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Search:
+    """Draw the trials of a search over prepared data.
+
+    Raises:
+        UserError: The data cannot be used with the config.
+    """
+    shards = check_data(base, data)
+    return Search(
+        base=base.model_dump(),
+        data=str(shards.directory),
+        fingerprint=shards.fingerprint,
+        score_name=score_name(shards),
+        overrides=space.draw(trials, base.run.seed),
+        grace_epochs=space.grace_epochs,
+        reduction_factor=space.reduction_factor,
+    )
+
+
+def score_name(shards: ShardSet) -> str:
+    """Return what the validation score of a data set is called."""
+    protocol = shards.manifest.protocol
+    return f"{'PCKh' if protocol == 'mpii' else 'PCK'}@{PCK_THRESHOLDS[protocol]:g}"
+
+
+def conduct(search: Search, output: Path, address: str | None) -> int:
+    """Run a search to its end and show what came of it.
+
+    Args:
+        search: What to do.
+        output: The search's folder.
+        address: Of a running Ray cluster; None for one on this machine alone.
+
+    Returns:
+        0, or 1 if no trial came to a checkpoint.
+
+    Raises:
+        UserError: The data changed since the search was started, or not one trial fits the cluster.
+    """
+    shards = ShardSet.open(Path(search.data))
+    if shards.fingerprint != search.fingerprint:
+        raise UserError(
+            f"{search.data} has fingerprint {shards.fingerprint}, but the search in {output} was started on"
+            f" {search.fingerprint}"
+        )
+    config, trials = search.config, len(search.overrides)
+    cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
+    with cluster:
+        resources = ray.cluster_resources()
+        layout = plan_layout(config, trials, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "versions.json").write_text(json.dumps(software_versions(), indent=1), encoding="utf-8")
+        outcomes = run_search(search, output, layout)
+    return _show(search, outcomes, output, shards)
+
+
+def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: ShardSet) -> int:
+    best = write_results(search, outcomes, output)
+    Console().print(terminal_table(*ranking_rows(outcomes, search.score_name), title=str(output)))
+    if best is None:
+        print(f"no trial came to a checkpoint; the errors are below {output}")
+        return 1
+    scored = score_checkpoint(best, shards, "val", flip_test=False)
+    picture = prediction_picture(shards, "val", scored.predictions_px)
+    cv2.imwrite(str(output / "validation.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    print(f"{scored.caption}: {scored.score.pooled:.2f} (pooled)")
+    for name in ("ranked.md", "best_config.yaml", "best_checkpoint", "validation.png"):
+        print(f"  {output / name}")
+    return 0
