@@ -57,7 +57,8 @@ class PoseNetConfig(_Section):
         divisor = 4 << self.poolings
         if self.input_px % divisor:
             raise ValueError(
-                f"input_px = {self.input_px} does not divide by {divisor} (4 x 2^poolings with poolings = {self.poolings})"
+                f"input_px = {self.input_px} does not divide by {divisor},"
+                f" which is 4 x 2^poolings with poolings = {self.poolings}"
             )
         if self.block == "residual" and self.channels % 4:
             raise ValueError(f"channels = {self.channels} does not divide by 4")

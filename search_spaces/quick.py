@@ -3,7 +3,7 @@
 from ray_advpose.search.space import Choice, LogUniform, SearchSpace, Uniform
 
 SPACE = SearchSpace(
-    trials=4,
+    trials=6,
     fields={
         "asr.scale_bins": Choice((5, 7)),
         "asr.rotation_bins": Choice((7, 9)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import threading
 import time
@@ -10,8 +11,10 @@ from typing import Any
 
 import ray
 import ray.train
+from ray._private.state import state as cluster_state
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.exceptions import RayActorError
-from ray.util.placement_group import placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from ray_advpose.cluster.mailbox import Assignment, Mailbox, Report
 from ray_advpose.cluster.serving import TrainFunction, serve
@@ -24,6 +27,8 @@ _TRAIN_ENVIRONMENT = {
 }
 _FAILURE_POLL_S = 0.5
 _REMOVAL_TIMEOUT_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +84,8 @@ class WorkerGroup:
         while not ray.wait([report], timeout=_FAILURE_POLL_S)[0]:
             if failure := self.failed():
                 raise failure
+            # The workers may be waiting for what a killed trial has left reserved.
+            release_orphans()
         answer: Report = ray.get(report)
         return answer
 
@@ -100,7 +107,8 @@ class WorkerGroup:
         """Send the workers home, wait until they are gone and prove that their resources are free.
 
         Workers in the middle of a stretch leave at their next report. Those that take longer than
-        ``timeout_s`` lose their placement group, and so their processes.
+        ``timeout_s`` lose their placement group, and so their processes; the end of this process
+        then ends Ray Train's controller.
 
         Raises:
             RuntimeError: A placement group is still held in the end.
@@ -115,9 +123,11 @@ class WorkerGroup:
             return
         for group in groups:
             _remove(group)
-        # Ray Train may take the removal for a failure and start anew; the mailbox sends these home too.
-        self._thread.join(timeout_s)
-        ray.kill(self._mailbox)
+        if self._thread.is_alive():
+            # Ray Train may start the workers anew; the mailbox is left alive to send these home too.
+            _log.warning("the workers of %s had not left after %.0f s and were removed", self.name, timeout_s)
+        else:
+            ray.kill(self._mailbox)
 
     def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
         # Imports torch, which takes seconds that the process's main thread need not wait for.
@@ -141,6 +151,26 @@ class WorkerGroup:
             trainer.fit()
         except Exception as error:
             self._failure = error
+
+
+def release_orphans() -> list[str]:
+    """Remove this job's placement groups whose creating actor is dead, and return their ids.
+
+    Ray frees an actor's placement groups only when the whole job ends. Ray Train has a cleaner for a
+    controller that was killed, but it needs the dashboard, one cluster per machine, and a worker
+    group that had finished starting. Ray's public tables do not tell a group's creator.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    orphans = []
+    for raw in cluster_state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(raw)
+        created_by_actor = group.creator_actor_id.strip(b"\xff") != b""
+        mine = group.creator_job_id.hex() == job and not group.is_detached
+        removed = group.state == PlacementGroupTableData.REMOVED
+        if created_by_actor and group.creator_actor_dead and mine and not removed:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+            orphans.append(group.placement_group_id.hex())
+    return orphans
 
 
 def _remove(placement_group: Any) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 import ray
 
@@ -66,9 +67,9 @@ def software_versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    folder = os.path.dirname(os.path.abspath(__file__))
+    folder = Path(__file__).resolve().parent
     found = subprocess.run(
-        ["git", "-C", folder, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+        ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     return found.stdout.strip() or "unknown"
 

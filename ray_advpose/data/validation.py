@@ -94,7 +94,7 @@ class ScoredSplit:
         size = self._task.config.run.eval_batch_size
         for start in range(0, len(indices), size):
             persons = self._read(indices[start : start + size])
-            yield EvaluationBatch(torch.from_numpy(persons.canvas), torch.from_numpy(persons.image_from_canvas))
+            yield EvaluationBatch(torch.tensor(persons.canvas), torch.tensor(persons.image_from_canvas))
 
     def _read(self, indices: np.ndarray) -> PersonArrays:
         return read_persons(self._shards, self._split, indices)

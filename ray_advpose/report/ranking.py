@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from ray_advpose.training.schedule import Stage
@@ -75,18 +76,17 @@ def ranking_rows(outcomes: Sequence[TrialOutcome], score_name: str) -> tuple[lis
         outcomes: The trials of a search.
         score_name: What the score is, e.g. ``PCK@0.2``.
     """
-    fields = sorted({name for outcome in outcomes for name in outcome.overrides})
     header = [
         "rank",
         "trial",
         f"best {score_name}",
         "before stage 3",
         "after stage 3",
-        "steps pose/pretrain/joint",
+        "steps in stages 1/2/3",
         "rewarded ASR",
         "rewarded AHO",
         "ending",
-        *fields,
+        "settings",
     ]
     rows = []
     for rank, outcome in enumerate(ranked(outcomes), start=1):
@@ -102,7 +102,7 @@ def ranking_rows(outcomes: Sequence[TrialOutcome], score_name: str) -> tuple[lis
                 _percent(outcome.rewarded("asr")),
                 _percent(outcome.rewarded("aho")),
                 outcome.ending,
-                *(_setting(outcome.overrides.get(name)) for name in fields),
+                " ".join(f"{name}={_setting(value)}" for name, value in outcome.overrides.items()),
             ]
         )
     return header, rows
@@ -115,8 +115,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
-    """Return a table for a terminal of any width."""
-    table = Table(*header, title=title)
+    """Return a table for a terminal; the last column takes what width is left."""
+    table = Table(*header, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)
     return table

@@ -24,6 +24,8 @@ from ray_advpose.search.population import Search, run_search
 from ray_advpose.search.results import write_results
 from ray_advpose.search.space import SearchSpace
 
+_TABLE_COLUMNS = 150
+
 
 def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Search:
     """Draw the trials of a search over prepared data.
@@ -83,7 +85,10 @@ def conduct(search: Search, output: Path, address: str | None) -> int:
 
 def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: ShardSet) -> int:
     best = write_results(search, outcomes, output)
-    Console().print(terminal_table(*ranking_rows(outcomes, search.score_name), title=str(output)))
+    console = Console()
+    # A log file has no width of its own; narrower than this the columns would break within words.
+    console.width = max(console.width, _TABLE_COLUMNS)
+    console.print(terminal_table(*ranking_rows(outcomes, search.score_name), title=f"Ranked trials of {output}"))
     if best is None:
         print(f"no trial came to a checkpoint; the errors are below {output}")
         return 1
