@@ -164,7 +164,7 @@ def release_orphans() -> list[str]:
     orphans = []
     for raw in cluster_state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(raw)
-        created_by_actor = group.creator_actor_id.strip(b"\xff") != b""
+        created_by_actor = not ray.ActorID(group.creator_actor_id).is_nil()
         mine = group.creator_job_id.hex() == job and not group.is_detached
         removed = group.state == PlacementGroupTableData.REMOVED
         if created_by_actor and group.creator_actor_dead and mine and not removed:

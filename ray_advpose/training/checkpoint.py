@@ -81,6 +81,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} is not a whole checkpoint: cannot read {path.name}: {error}") from None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path}: expected a mapping, found {type(manifest).__name__}")
     if manifest.get("schema_version") != _SCHEMA_VERSION:
         raise UserError(
             f"{path}: schema_version = {manifest.get('schema_version')!r}, this version reads {_SCHEMA_VERSION}"

@@ -111,11 +111,11 @@ def adversarial_draws(config: Config, step: int) -> AdversarialDraws:
     rng = generator(config.run.seed, Purpose.ADVERSARIAL_DRAW, step)
     count, most = config.run.global_batch_size, config.aho.max_cells
     return AdversarialDraws(
-        bin_uniform=_float(rng.random((count, 2))),
+        bin_uniform=_uniform(rng, count, 2),
         bin_normal=_float(rng.standard_normal((count, 2))),
         cells=torch.from_numpy(rng.integers(1, most + 1, count)),
-        cell_uniform=_float(rng.random((count, most))),
-        reference_uniform=_float(rng.random((count, _REFERENCE_ATTEMPTS, most))),
+        cell_uniform=_uniform(rng, count, most),
+        reference_uniform=_uniform(rng, count, _REFERENCE_ATTEMPTS, most),
     )
 
 
@@ -123,6 +123,11 @@ def sweep_normals(config: Config, sample: int) -> Tensor:
     """Return (M, N, 2) standard normal draws of an image's pre-training sweep."""
     rng = generator(config.run.seed, Purpose.SWEEP, sample)
     return _float(rng.standard_normal((config.asr.scale_bins, config.asr.rotation_bins, 2)))
+
+
+def _uniform(rng: np.random.Generator, *shape: int) -> Tensor:
+    # Drawn as float32: a float64 draw next to 1 would be rounded to 1, which is out of [0, 1).
+    return torch.from_numpy(rng.random(shape, dtype=np.float32))
 
 
 def _float(values: np.ndarray) -> Tensor:

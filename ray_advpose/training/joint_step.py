@@ -97,7 +97,7 @@ class JointStep(nn.Module):
     ) -> _ShareResult:
         """X2: Algorithm 2 with scaling and rotating; the two augmentations share flip and colour."""
         task, device = self.task, batch.canvas.device
-        # Eval mode, as in stage 2: an image's features, and so its distribution, depend on it alone.
+        # Eval mode, as in stage 2: an image's features do not depend on the images beside it.
         with torch.no_grad(), evaluating(self.pose_net):
             features = self.pose_net.descend(task.see(batch, canonical(len(batch), device)).image).features
         log_scale, log_rotation = asr_net(features)

@@ -104,9 +104,22 @@ def train_epochs(
             if schedule.position(state.step - 1).ends_epoch:
                 break
         clock.stop()
+        _share_buffers(state)
         record = clock.record(state.step, rates, device, metric=_metric(state, position.stage, validate))
         state.history.append(record)
         yield record
+
+
+def _share_buffers(state: TrainState) -> None:
+    """Give every worker the BatchNorm statistics of rank 0, which are what a checkpoint holds.
+
+    Workers would otherwise validate, and in stage 2 sweep, with statistics of their own, and do so
+    differently once the run is resumed.
+    """
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for net in state.networks.values():
+            for buffer in net.buffers():
+                dist.broadcast(buffer, src=0)
 
 
 def _metric(state: TrainState, stage: Stage, validate: Callable[[], float]) -> float:

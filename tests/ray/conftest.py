@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private.state import actors
 from ray.util.placement_group import placement_group_table
-from ray.util.state import list_actors
 
-# Ray's own, one for each cluster and for as long as the cluster lives.
-LASTING_ACTORS = {"_AutoscalingCoordinatorActor"}
+# Ray's own: one coordinator for each cluster; and a cleaner of a Train controller that was killed
+# looks for it for ever where there is no dashboard to ask.
+LASTING_ACTORS = {"_AutoscalingCoordinatorActor", "PlacementGroupCleaner"}
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +24,7 @@ def ray_cluster() -> Iterator[None]:
         # Worker processes unpickle functions of the test modules by name.
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         patch.setenv("OMP_NUM_THREADS", "1")
-        # Ray Train's cleaner asks the dashboard whether a controller has died.
-        ray.init(num_cpus=4, include_dashboard=True, log_to_driver=False)
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
         yield
         leftovers = wait_until_clean()
         ray.shutdown()
@@ -52,9 +52,9 @@ def _held() -> list[str]:
         for group, entry in placement_group_table().items()
         if entry["state"] != "REMOVED"
     ]
-    actors = [
-        f"actor {actor.class_name} (process {actor.pid}) is {actor.state}"
-        for actor in list_actors(filters=[("state", "!=", "DEAD")], timeout=20)
-        if actor.class_name not in LASTING_ACTORS
+    living = [
+        f"actor {actor['ActorClassName']} (process {actor['Pid']}) is {actor['State']}"
+        for actor in actors().values()
+        if actor["State"] != "DEAD" and actor["ActorClassName"] not in LASTING_ACTORS
     ]
-    return groups + actors
+    return groups + living

@@ -20,9 +20,9 @@ import ray.train
 import ray.train.collective
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
-from ray.util.placement_group import placement_group_table
+from ray.util.placement_group import placement_group, placement_group_table
 
-from ray_advpose.cluster.group import GroupLayout
+from ray_advpose.cluster.group import GroupLayout, WorkerGroup, release_orphans
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.config import Config
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
@@ -78,12 +78,10 @@ class Recorder(tune.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        # Tune gives the trial its answer only after this has returned.
         folder = Path(result["written"]).parent
         newest = max(step_of(str(path)) for path in folder.glob("step*.json"))
         self.rows.append({**result, "arrived": time.time(), "newest_written": newest})
-
-    def of(self, trial_id: str) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["trial_id"] == trial_id]
 
 
 class TrialKiller(Recorder):
@@ -227,6 +225,57 @@ def test_population_copies_weights_on_a_lasting_worker_group(tmp_path: Path) -> 
     assert mutated, "no exploit took place"
     assert mutated[0]["start"] >= 2
     assert mutated[0]["generation"] >= 1
+
+
+class Creator:
+    """An actor that reserves CPUs and tells its process."""
+
+    def reserve(self, cpus: int) -> int:
+        self.group = placement_group([{"CPU": cpus}])
+        return os.getpid()
+
+
+def test_orphaned_placement_groups_are_released() -> None:
+    kept = placement_group([{"CPU": 1}])
+    creators = [ray.remote(num_cpus=0)(Creator).remote() for _ in range(3)]
+    reserved, waiting, _living = ray.get(
+        [creator.reserve.remote(cpus) for creator, cpus in zip(creators, (1, 100, 1), strict=True)]
+    )
+    assert release_orphans() == []
+    os.kill(reserved, signal.SIGKILL)
+    os.kill(waiting, signal.SIGKILL)
+    released: list[str] = []
+    deadline = time.monotonic() + 10
+    while len(released) < 2 and time.monotonic() < deadline:
+        released += release_orphans()
+    assert len(held_groups()) == 2, "a living creator's group was taken away, or a dead one's kept"
+    ray.kill(creators[2])
+    while held_groups() != {kept.id.hex()} and time.monotonic() < deadline:
+        release_orphans()
+    ray.util.remove_placement_group(kept)
+
+
+def hang(assignment: Assignment, report: Callable[..., bool]) -> None:
+    """Announce that the workers are there, then never come back."""
+    Path(assignment.output).touch()
+    time.sleep(600)
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_leave_lose_their_resources(tmp_path: Path) -> None:
+    layout = GroupLayout(str(tmp_path), 1, {"CPU": 1}, use_gpu=False, max_failures=0)
+    group = WorkerGroup("hanging", layout, hang)
+    started = tmp_path / "started"
+    group.assign(Assignment("trial", 0, {}, "", str(started), None))
+    deadline = time.monotonic() + 60
+    while not started.exists() and time.monotonic() < deadline:
+        assert group.failed() is None
+        time.sleep(0.1)
+    group.close(timeout_s=1)
+    assert not held_groups()
+    while group.failed() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert isinstance(group.failed(), ray.train.WorkerGroupError)
 
 
 def interrupted_search(address: str, folder: str) -> None:

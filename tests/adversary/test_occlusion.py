@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from ray_advpose.adversary.occlusion import draw_cells, draw_reference_cells, hierarchical_masks, vote_cells
+
+
+def uniforms(*shape, seed=0):
+    return torch.tensor(np.random.default_rng(seed).random(shape, dtype=np.float32))
+
+
+def test_joints_vote_for_the_cell_they_lie_in_row_by_row():
+    # On a 32 px input a 2 x 4 grid has cells 8 px wide and 16 px high.
+    joints_in = torch.tensor([[[0.0, 0.0], [7.9, 15.9], [8.0, 16.0]], [[31.9, 31.9], [20.0, 3.0], [20.0, 3.0]]])
+    counted = torch.tensor([[True, True, True], [True, True, False]])
+    assert vote_cells(joints_in, counted, 32, (2, 4)).tolist() == [2, 0, 1, 0, 0, 1, 0, 1]
+
+
+def test_uncounted_joints_may_have_any_coordinates():
+    joints_in = torch.tensor([[[-500.0, 4.0], [4.0, 900.0]]])
+    assert vote_cells(joints_in, torch.zeros(1, 2, dtype=torch.bool), 32, (2, 2)).tolist() == [0, 0, 0, 0]
+
+
+def test_second_cell_is_drawn_from_what_the_first_left():
+    log_probability = torch.tensor([[0.25, 0.25, 0.25, 0.25]]).log()
+    # 0.3 falls into cell 1; of cells 0, 2 and 3, one third each, 0.4 falls into cell 2.
+    drawn = draw_cells(log_probability, torch.tensor([2]), torch.tensor([[0.3, 0.4]]))
+    assert drawn.tolist() == [[False, True, True, False]]
+
+
+def test_as_many_cells_as_asked_for():
+    count = torch.tensor([1, 2, 3] * 200)
+    log_probability = torch.randn(600, 9, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    assert torch.equal(draw_cells(log_probability, count, uniforms(600, 3)).sum(dim=1), count)
+
+
+def test_a_certain_first_cell_leaves_the_others_equally_likely():
+    log_probability = torch.tensor([[0.0, -1e4, -1e4, -1e4]]).expand(3000, 4)
+    drawn = draw_cells(log_probability, torch.full((3000,), 2), uniforms(3000, 2))
+    assert drawn[:, 0].all()
+    torch.testing.assert_close(drawn[:, 1:].float().mean(dim=0), torch.full((3,), 1 / 3), atol=0.03, rtol=0)
+
+
+def test_cells_come_as_often_as_predicted():
+    probability = torch.tensor([0.5, 0.1, 0.15, 0.25])
+    drawn = draw_cells(probability.log().expand(20_000, 4), torch.ones(20_000, dtype=torch.long), uniforms(20_000, 1))
+    torch.testing.assert_close(drawn.float().mean(dim=0), probability, atol=0.015, rtol=0)
+
+
+def test_reference_has_as_many_cells_but_not_the_same_ones():
+    count = torch.tensor([1, 2] * 500)
+    log_probability = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    drawn = draw_cells(log_probability, count, uniforms(1000, 2, seed=1))
+    reference = draw_reference_cells(drawn, count, uniforms(1000, 30, 2, seed=2))
+    assert torch.equal(reference.sum(dim=1), count)
+    assert not (reference == drawn).all(dim=1).any()
+
+
+def test_reference_is_redrawn_only_where_it_is_equal():
+    drawn = torch.tensor([[True, False], [False, True]])
+    # Cells 0 and 0 at first: equal for the first person alone, whose second attempt is cell 1.
+    uniform = torch.tensor([[[0.1], [0.9]], [[0.1], [0.9]]])
+    reference = draw_reference_cells(drawn, torch.tensor([1, 1]), uniform)
+    assert reference.tolist() == [[False, True], [True, False]]
+
+
+def test_reference_cells_are_uniform():
+    drawn = torch.zeros(20_000, 4, dtype=torch.bool)
+    drawn[:, 0] = True
+    reference = draw_reference_cells(drawn, torch.ones(20_000, dtype=torch.long), uniforms(20_000, 20, 1))
+    expected = torch.tensor([0, 1 / 3, 1 / 3, 1 / 3])
+    torch.testing.assert_close(reference.float().mean(dim=0), expected, atol=0.015, rtol=0)
+
+
+def test_masks_scale_one_grid_up_to_every_side():
+    drawn = torch.tensor([[False, True, False, False], [True, False, False, True]])
+    fine, coarse = hierarchical_masks(drawn, (2, 2), [4, 2])
+    assert coarse.tolist() == [[[[1, 0], [1, 1]]], [[[0, 1], [1, 0]]]]
+    assert fine[0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
+    assert fine.shape == (2, 1, 4, 4)
+
+
+@pytest.mark.parametrize("side", [4, 8, 64])
+def test_an_occluded_cell_covers_its_share_of_every_map(side):
+    drawn = torch.zeros(16, 16, dtype=torch.bool)
+    drawn.fill_diagonal_(True)
+    (mask,) = hierarchical_masks(drawn, (4, 4), [side])
+    cell = side // 4
+    for index in range(16):
+        row, column = divmod(index, 4)
+        expected = torch.ones(side, side)
+        expected[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = 0
+        assert torch.equal(mask[index, 0], expected)

@@ -1,0 +1,35 @@
+"""Sixty drawn people as shards, and a config small enough to train on them within seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from ray_advpose.config import Config, config_from_dict
+from ray_advpose.data.shard_writer import write_shards
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.sources.synthetic import generate_synthetic
+
+
+@pytest.fixture(scope="session")
+def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """45 persons to train on, 6 to validate with, 9 to test with."""
+    out = tmp_path_factory.mktemp("shards") / "drawn"
+    write_shards(generate_synthetic(60, image_px=96), out, box_px=32, workers=1)
+    return ShardSet.open(out)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """32 px inputs, 8 px heatmaps, a lowest map of 2 px, 8 channels."""
+    return config_from_dict(
+        {
+            "net": {"channels": 8, "input_px": 32, "poolings": 2},
+            "asr": {"scale_bins": 3, "rotation_bins": 4},
+            "aho": {"grid_width": 2, "grid_height": 2, "max_cells": 2},
+            "loss": {"foreground_weight": 5.0, "decoder": "exact"},
+            "stages": {"pose_epochs": 2, "pretrain_epochs": 2, "pretrain_images": 10, "joint_epochs": 2},
+            "optim": {"optimizer": "adam", "pose_lr": 2e-3, "pretrain_lr": 1e-3, "joint_lr": 1e-3},
+            "run": {"global_batch_size": 12, "eval_batch_size": 4},
+        },
+        "tiny",
+    )

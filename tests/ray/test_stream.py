@@ -1,0 +1,47 @@
+"""The stream against what the schedule says it must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ray_advpose.data.rows import read_steps
+from ray_advpose.data.shard_writer import write_shards
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.sources.synthetic import generate_synthetic
+from ray_advpose.data.stream import stream_batches
+from ray_advpose.presets import QUICK
+from ray_advpose.training.schedule import make_schedule
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stream") / "shards"
+    write_shards(generate_synthetic(persons=60), folder, box_px=32)
+    return ShardSet.open(folder)
+
+
+def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(shards, clean_cluster):
+    config = QUICK.replaced({"stages.pose_epochs": 2, "stages.pretrain_images": 20, "run.global_batch_size": 8})
+    schedule = make_schedule(config, shards.count("train"))
+    start = 5
+    for rank in (0, 1):
+        slots = np.arange(rank, 8, 2)
+        steps = []
+        for batch in stream_batches(shards, schedule, start, rank, world_size=2, cpus_per_task=0.5):
+            expected = read_steps(shards, schedule, range(batch.step, batch.step + 1), slots)
+            steps.append(batch.step)
+            assert np.array_equal(batch.slot.numpy(), slots)
+            assert np.array_equal(batch.sample.numpy(), schedule.samples(batch.step)[slots])
+            assert np.array_equal(batch.canvas.numpy(), expected["canvas"])
+            assert np.array_equal(batch.joints_cv.numpy(), expected["joints_cv"])
+            assert np.array_equal(batch.annotated.numpy(), expected["annotated"])
+            assert np.array_equal(batch.normalizer_cv.numpy(), expected["normalizer_cv"], equal_nan=True)
+        assert steps == list(range(start, schedule.total_steps))
+
+
+def test_a_finished_run_has_nothing_left_to_stream(shards):
+    schedule = make_schedule(QUICK, shards.count("train"))
+    assert list(stream_batches(shards, schedule, schedule.total_steps, 0, 1, 0.5)) == []
