@@ -1,4 +1,4 @@
-"""Sixty drawn people as shards, and a config small enough to train on them within seconds."""
+"""Sixty drawn people as shards, a config small enough to train on them within seconds, and the order of tests."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def tiny_config() -> Config:
         },
         "tiny",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what starts a Ray cluster last, so that a plain mistake shows within seconds."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)

@@ -86,7 +86,10 @@ class WorkerGroup:
                 raise failure
             # The workers may be waiting for what a killed trial has left reserved.
             release_orphans()
-        answer: Report = ray.get(report)
+        try:
+            answer: Report = ray.get(report)
+        except RayActorError:
+            raise self.failed() or RuntimeError(f"worker group {self.name} has lost its mailbox") from None
         return answer
 
     def go_on(self) -> None:
@@ -107,27 +110,21 @@ class WorkerGroup:
         """Send the workers home, wait until they are gone and prove that their resources are free.
 
         Workers in the middle of a stretch leave at their next report. Those that take longer than
-        ``timeout_s`` lose their placement group, and so their processes; the end of this process
-        then ends Ray Train's controller.
+        ``timeout_s`` lose their placement group, and so their processes. Ray Train may then start
+        them anew, and the mailbox sends these home too.
 
         Raises:
             RuntimeError: A placement group is still held in the end.
         """
         try:
-            ray.get(self._mailbox.close.remote())
-            self._thread.join(timeout_s)
-            groups = ray.get(self._mailbox.placement_groups.remote())
+            groups = ray.get(self._mailbox.close.remote())
         except RayActorError:
-            # Without the mailbox the workers fail, and Ray Train frees what they held.
-            self._thread.join(timeout_s)
-            return
+            groups = []  # The group has ended before; Ray Train has freed what it held.
+        self._thread.join(timeout_s)
         for group in groups:
             _remove(group)
         if self._thread.is_alive():
-            # Ray Train may start the workers anew; the mailbox is left alive to send these home too.
             _log.warning("the workers of %s had not left after %.0f s and were removed", self.name, timeout_s)
-        else:
-            ray.kill(self._mailbox)
 
     def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
         # Imports torch, which takes seconds that the process's main thread need not wait for.
@@ -151,6 +148,8 @@ class WorkerGroup:
             trainer.fit()
         except Exception as error:
             self._failure = error
+        finally:
+            ray.kill(self._mailbox)
 
 
 def release_orphans() -> list[str]:

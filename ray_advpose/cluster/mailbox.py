@@ -140,15 +140,16 @@ class Mailbox:
         async with self._changed:
             self._leave()
 
-    async def close(self) -> None:
-        """Send the workers home, now and whenever they ask again."""
+    async def close(self) -> list[Any]:
+        """Send the workers home, now and whenever they ask again.
+
+        Returns:
+            The placement groups of every worker group that has asked for work.
+        """
         async with self._changed:
             self._closed = True
             self._leave()
-
-    async def placement_groups(self) -> list[Any]:
-        """Return the placement groups of every worker group that has asked for work."""
-        return list(self._placement_groups.values())
+            return list(self._placement_groups.values())
 
     def _leave(self) -> None:
         self._assignment = None

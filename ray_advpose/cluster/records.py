@@ -29,6 +29,13 @@ class RunRecords:
         self._logger = logger
         self._events = events
 
+    def begin(self, step: int, checkpoint: str | None, notes: list[str]) -> None:
+        """Log where training starts, and what there is to say about its networks."""
+        source = f"from {checkpoint}" if checkpoint else "from fresh weights"
+        self._logger.info("training starts at step %d %s", step, source)
+        for note in notes:
+            self._logger.info("%s", note)
+
     def progress(self, progress: Progress) -> None:
         """Log where a running epoch is."""
         self._logger.info("%s", progress_line(progress))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train import CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from ray_advpose.cluster.mailbox import Assignment
@@ -81,8 +81,8 @@ def _train_alone(loop_config: dict[str, Any]) -> None:
     )
 
     def report(metrics: dict[str, Any], checkpoint: str | None, done: bool) -> bool:
-        kept = ray.train.Checkpoint(checkpoint) if checkpoint else None
-        ray.train.report(metrics, checkpoint=kept, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
+        # The checkpoint is on storage already; Ray Train would insist on a copy in a folder of its own.
+        ray.train.report({**metrics, "checkpoint": checkpoint})
         return True
 
     train_assignment(assignment, report)

@@ -50,6 +50,8 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
     validation = ScoredSplit(shards, "val", task)
     with ExitStack() as open_until_left:
         records = open_until_left.enter_context(run_records(output, config)) if rank == 0 else None
+        if records is not None:
+            records.begin(state.step, assignment.checkpoint, _notes(state))
         for record in train_epochs(
             state,
             task,
@@ -68,6 +70,17 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
                     keep_checkpoints(output / CHECKPOINTS, _best_step(state), config.run.keep_last_checkpoints)
             if not report(_metrics(record, state, schedule.total_steps), checkpoint, done):
                 break
+
+
+def _notes(state: TrainState) -> list[str]:
+    """Say where the occlusion grid is read from if that is not the lowest resolution, as in the paper."""
+    net, lowest = state.aho_net, state.config.net.lowest_px
+    if net is None or net.head_side == lowest:
+        return []
+    height, width = net.grid
+    return [
+        f"the {height} x {width} occlusion grid is finer than the {lowest} px map; it is read at {net.head_side} px"
+    ]
 
 
 def _best_step(state: TrainState) -> int:

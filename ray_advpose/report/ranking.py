@@ -19,7 +19,7 @@ class TrialOutcome:
 
     Attributes:
         trial_id: Its name.
-        ending: ``finished``, ``stopped early`` or ``failed``.
+        ending: ``finished``, ``stopped early``, ``failed`` or ``cut``, when the search was.
         overrides: What it tried, by dotted field.
         history: Its epochs.
     """

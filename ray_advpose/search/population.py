@@ -17,11 +17,12 @@ from ray_advpose.config import Config, config_from_dict
 from ray_advpose.errors import UserError
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.plan import Layout
-from ray_advpose.search.progress import SearchProgress
+from ray_advpose.search.progress import CUT, FAILED, SearchProgress, read_endings
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
 
 _SEARCH = "search.json"
 _TUNE = "tune"
+_ENDINGS = "endings.json"
 _TRIALS = "checkpoints"
 # A trial whose workers died this often, beyond what its worker group takes, has something wrong with it.
 _TRIAL_FAILURES = 2
@@ -103,12 +104,13 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
                 name=_TUNE,
                 storage_path=str(output),
                 failure_config=tune.FailureConfig(max_failures=_TRIAL_FAILURES),
-                callbacks=[SearchProgress(len(search.overrides), layout.slots, search.score_name)],
+                callbacks=[SearchProgress(output / _ENDINGS, len(search.overrides), layout.slots, search.score_name)],
                 verbose=0,
             ),
         )
     results = tuner.fit()
-    return [_outcome(result, output) for result in results]
+    endings = read_endings(output / _ENDINGS)
+    return [_outcome(result, endings, output) for result in results]
 
 
 def trial_folder(output: Path, trial_id: str) -> Path:
@@ -148,12 +150,11 @@ def _scheduler(search: Search) -> ASHAScheduler:
     )
 
 
-def _outcome(result: Any, output: Path) -> TrialOutcome:
-    metrics = result.metrics or {}
-    overrides = (result.config or {}).get("overrides", {})
-    trial_id = str(metrics.get("trial_id", Path(result.path).name))
-    if result.error is not None:
-        ending = "failed"
-    else:
-        ending = "finished" if metrics.get("step", 0) >= metrics.get("total_steps", 1) else "stopped early"
-    return TrialOutcome(trial_id, ending, dict(overrides), read_history(trial_folder(output, trial_id)))
+def _outcome(result: Any, endings: dict[str, str], output: Path) -> TrialOutcome:
+    trial_id = str((result.metrics or {}).get("trial_id", Path(result.path).name))
+    return TrialOutcome(
+        trial_id=trial_id,
+        ending=endings.get(trial_id, FAILED if result.error else CUT),
+        overrides=(result.config or {}).get("overrides", {}),
+        history=read_history(trial_folder(output, trial_id)),
+    )

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from ray_advpose.cluster.records import clock
 
+FINISHED, STOPPED, FAILED, CUT = "finished", "stopped early", "failed", "cut"
+
+
+def read_endings(path: Path) -> dict[str, str]:
+    """Return how each trial ended, by its name; trials that have not are not in it."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
 
 class SearchProgress(tune.Callback):
-    """Prints what each trial reports, how the search stands and how long it may still take."""
+    """Prints what each trial reports, how the search stands and how long it may still take.
 
-    def __init__(self, trials: int, slots: int, score_name: str) -> None:
+    It also writes down how each trial ended, which Tune's results do not tell.
+    """
+
+    def __init__(self, endings: Path, trials: int, slots: int, score_name: str) -> None:
+        self._endings = endings
         self._trials = trials
         self._slots = slots
         self._score_name = score_name
@@ -51,13 +64,23 @@ class SearchProgress(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print that a trial has ended, and whether it was stopped early."""
         share = _share(trial)
-        ending = "finished" if share >= 1 else f"stopped early after {100 * share:.0f} % of its steps"
         ended = sum(other.is_finished() or other is trial for other in trials)
-        self._say(f"{trial.trial_id} {ending}", f"{ended}/{self._trials} trials ended")
+        self._write_ending(trial, FINISHED if share >= 1 else STOPPED)
+        self._say(
+            f"{trial.trial_id} " + (FINISHED if share >= 1 else f"{STOPPED}, after {100 * share:.0f} % of its steps"),
+            f"{ended}/{self._trials} trials ended",
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print that a trial has failed."""
-        self._say(f"{trial.trial_id} failed: see {trial.error_file}")
+        self._write_ending(trial, FAILED)
+        self._say(f"{trial.trial_id} {FAILED}: see {trial.error_file}")
+
+    def _write_ending(self, trial: Any, ending: str) -> None:
+        endings = read_endings(self._endings) | {trial.trial_id: ending}
+        partial = self._endings.with_suffix(".partial")
+        partial.write_text(json.dumps(endings, indent=1), encoding="utf-8")
+        partial.replace(self._endings)
 
     def _remaining_s(self, trials: list[Any]) -> float:
         """Estimate the time left if no further trial is stopped early."""

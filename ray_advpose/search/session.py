@@ -21,6 +21,7 @@ from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_tabl
 from ray_advpose.report.validation_picture import prediction_picture
 from ray_advpose.search.plan import local_cpus, plan_layout
 from ray_advpose.search.population import Search, run_search
+from ray_advpose.search.progress import CUT
 from ray_advpose.search.results import write_results
 from ray_advpose.search.space import SearchSpace
 
@@ -85,6 +86,8 @@ def conduct(search: Search, output: Path, address: str | None) -> int:
 
 def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: ShardSet) -> int:
     best = write_results(search, outcomes, output)
+    if any(outcome.ending == CUT for outcome in outcomes) or len(outcomes) < len(search.overrides):
+        print(f"the search was cut; go on with: python launch/tune.py --resume {output}")
     console = Console()
     # A log file has no width of its own; narrower than this the columns would break within words.
     console.width = max(console.width, _TABLE_COLUMNS)

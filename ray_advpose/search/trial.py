@@ -61,6 +61,13 @@ class JointTrainingTrial(tune.Trainable):
     The trial's Tune config has one entry, ``overrides``: config values by dotted name.
     """
 
+    _group: WorkerGroup
+    _constants: TrialConstants
+    _resolved: dict[str, Any]
+    _generation: int
+    _checkpoint: str | None
+    _assigned: bool
+
     def setup(self, config: dict[str, Any], constants: TrialConstants) -> None:
         """Start the worker group in the background.
 
@@ -97,7 +104,7 @@ class JointTrainingTrial(tune.Trainable):
         pointer = {"trial_id": self.trial_id, "generation": self._generation, "checkpoint": self._checkpoint}
         Path(checkpoint_dir, _POINTER).write_text(json.dumps(pointer), encoding="utf-8")
 
-    def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]
+    def load_checkpoint(self, checkpoint: str) -> None:
         """Start the next assignment from the checkpoint that a trial, this or another, has saved."""
         pointer = json.loads(Path(checkpoint, _POINTER).read_text(encoding="utf-8"))
         self._dismiss()
@@ -121,7 +128,7 @@ class JointTrainingTrial(tune.Trainable):
     def _take_up(self, config: dict[str, Any]) -> None:
         base = config_from_dict(self._constants.base, "base config")
         self._resolved = base.replaced(config["overrides"], f"trial {self.trial_id}").model_dump()
-        self._checkpoint: str | None = None
+        self._checkpoint = None
         self._generation = 0
         self._assigned = False
 

@@ -69,9 +69,7 @@ def predictions(draw):
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    predictions(), st.booleans(), st.floats(0.01, 1), st.floats(0.01, 1), st.one_of(st.none(), st.floats(1.001, 9))
-)
+@given(predictions(), st.booleans(), st.floats(0.01, 1), st.floats(0.01, 1), st.one_of(st.none(), st.floats(1.001, 9)))
 def test_targets_are_distributions_that_move_the_right_way(prediction, harder, alpha, beta, cap):
     probability, drawn = prediction
     config = RewardConfig(alpha=alpha, beta=beta, probability_cap=cap)
@@ -88,9 +86,7 @@ def test_targets_are_distributions_that_move_the_right_way(prediction, harder, a
 
 def test_targets_are_constants():
     logits = torch.zeros(1, 3, requires_grad=True)
-    target = reward_targets(
-        logits.softmax(1), torch.tensor([[True, False, False]]), torch.tensor([True]), PAPER
-    )
+    target = reward_targets(logits.softmax(1), torch.tensor([[True, False, False]]), torch.tensor([True]), PAPER)
     assert not target.requires_grad
 
 

@@ -36,9 +36,7 @@ def searched(tmp_path_factory, people):
     """Run one search; what it printed and the folder it left."""
     folder = tmp_path_factory.mktemp("search")
     (folder / "space.py").write_text(SPACE)
-    code, output = run(
-        "tune.py", "--data", people, "--search", "space.py", "--out", "found", *settings(), cwd=folder
-    )
+    code, output = run("tune.py", "--data", people, "--search", "space.py", "--out", "found", *settings(), cwd=folder)
     assert code == 0, output
     return output, folder / "found"
 
@@ -95,11 +93,10 @@ def test_a_search_is_not_started_twice_in_one_folder(searched, people):
 
 
 def test_two_workers_train_one_network(tmp_path, people):
-    code, output = run(
-        "train.py", "--data", people, "--out", "run", *settings(run__num_workers=2), cwd=tmp_path
-    )
+    code, output = run("train.py", "--data", people, "--out", "run", *settings(run__num_workers=2), cwd=tmp_path)
     assert code == 0, output
     assert "best score" in output
+    assert output.count("training starts at step") == 1, "a worker died and was restarted"
     assert re.search(r"joint epoch 2 done: step 41", output)
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert [record["stage"] for record in history] == ["pose", "pose", "pretrain", "joint", "joint"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import signal
@@ -151,8 +152,8 @@ def test_four_trials_on_two_slots(tmp_path: Path) -> None:
     results = search(trainable(tmp_path, 2, count), tmp_path, [0.1, 0.2, 0.3, 0.4], recorder, scheduler)
 
     assert not results.errors
-    assert sorted(result.metrics["step"] for result in results)[-1] == TOTAL
-    assert min(result.metrics["step"] for result in results) == 2, "ASHA stopped none early"
+    ends = [result.metrics["step"] for result in results]
+    assert (min(ends), max(ends)) == (2, TOTAL), "ASHA stopped none early"
     for result in results:
         assert result.metrics["alpha"] == pytest.approx(result.metrics["config"]["overrides"]["reward.alpha"])
         for checkpoint, metrics in result.best_checkpoints:
@@ -167,7 +168,7 @@ def test_four_trials_on_two_slots(tmp_path: Path) -> None:
     handovers = [
         after["begun"] - before["arrived"]
         for rows in served.values()
-        for before, after in zip(rows, rows[1:], strict=False)
+        for before, after in itertools.pairwise(rows)
         if before["trial_id"] != after["trial_id"]
     ]
     print("hand-over of a worker group:", [f"{seconds:.2f} s" for seconds in handovers])
@@ -237,21 +238,17 @@ class Creator:
 
 def test_orphaned_placement_groups_are_released() -> None:
     kept = placement_group([{"CPU": 1}])
-    creators = [ray.remote(num_cpus=0)(Creator).remote() for _ in range(3)]
-    reserved, waiting, _living = ray.get(
-        [creator.reserve.remote(cpus) for creator, cpus in zip(creators, (1, 100, 1), strict=True)]
-    )
+    creators = [ray.remote(num_cpus=0)(Creator).remote() for _ in range(2)]
+    # The second creator's group is still pending, as a killed start-up would leave it.
+    processes = ray.get([creators[0].reserve.remote(1), creators[1].reserve.remote(100)])
     assert release_orphans() == []
-    os.kill(reserved, signal.SIGKILL)
-    os.kill(waiting, signal.SIGKILL)
-    released: list[str] = []
+    assert len(held_groups()) == 3
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while len(released) < 2 and time.monotonic() < deadline:
-        released += release_orphans()
-    assert len(held_groups()) == 2, "a living creator's group was taken away, or a dead one's kept"
-    ray.kill(creators[2])
     while held_groups() != {kept.id.hex()} and time.monotonic() < deadline:
         release_orphans()
+    assert held_groups() == {kept.id.hex()}
     ray.util.remove_placement_group(kept)
 
 
@@ -304,8 +301,7 @@ def test_restored_search_goes_on(tmp_path: Path) -> None:
     assert [result.metrics["step"] for result in results] == [TOTAL, TOTAL]
     first, second = results
     known = [json.loads(line) for line in Path(first.path, "result.json").read_text(encoding="utf-8").splitlines()]
-    starts = [row["start"] for row in known]
-    before = [row["step"] for row in known if row["start"] == 0]
-    print(f"reported before the interrupt: {before}, starts: {starts}")
-    assert starts[-1] >= max(before) - 1 >= 1
+    before = max(row["step"] for row in known if row["start"] == 0)
+    print(f"interrupted after step {before}, went on from {first.metrics['start']}")
+    assert first.metrics["start"] == before
     assert second.metrics["start"] == 0
