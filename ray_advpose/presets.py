@@ -46,7 +46,7 @@ LSPET_SMALL = Config(
     aho=_SMALL_AHO,
     loss=_SMALL_LOSS,
     optim=_SMALL_OPTIM,
-    stages=StagesConfig(pose_epochs=6, pretrain_epochs=4, pretrain_images=256, joint_epochs=5),
+    stages=StagesConfig(pose_epochs=8, pretrain_epochs=3, pretrain_images=256, joint_epochs=8),
     run=RunSection(global_batch_size=12),
 )
 

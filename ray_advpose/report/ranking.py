@@ -102,7 +102,7 @@ def ranking_rows(outcomes: Sequence[TrialOutcome], score_name: str) -> tuple[lis
                 _percent(outcome.rewarded("asr")),
                 _percent(outcome.rewarded("aho")),
                 outcome.ending,
-                " ".join(f"{name}={_setting(value)}" for name, value in outcome.overrides.items()),
+                " ".join(f"{name.rpartition('.')[2]}={_setting(value)}" for name, value in outcome.overrides.items()),
             ]
         )
     return header, rows

@@ -110,7 +110,11 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
         )
     results = tuner.fit()
     endings = read_endings(output / _ENDINGS)
-    return [_outcome(result, endings, output) for result in results]
+    # Tune makes the trials in the order of the list, and knows no settings of those it never started.
+    return [
+        _outcome(result, overrides, endings, output)
+        for result, overrides in zip(results, search.overrides, strict=False)
+    ]
 
 
 def trial_folder(output: Path, trial_id: str) -> Path:
@@ -150,11 +154,11 @@ def _scheduler(search: Search) -> ASHAScheduler:
     )
 
 
-def _outcome(result: Any, endings: dict[str, str], output: Path) -> TrialOutcome:
+def _outcome(result: Any, overrides: dict[str, Any], endings: dict[str, str], output: Path) -> TrialOutcome:
     trial_id = str((result.metrics or {}).get("trial_id", Path(result.path).name))
     return TrialOutcome(
         trial_id=trial_id,
         ending=endings.get(trial_id, FAILED if result.error else CUT),
-        overrides=(result.config or {}).get("overrides", {}),
+        overrides=overrides,
         history=read_history(trial_folder(output, trial_id)),
     )

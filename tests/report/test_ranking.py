@@ -49,7 +49,7 @@ def test_table_says_what_each_trial_came_to():
     assert first["best PCK@0.2"] == "15.00"
     assert first["steps in stages 1/2/3"] == "20/4/20"
     assert first["rewarded ASR"] == "70.0 %"
-    assert first["settings"] == "reward.alpha=0.25 asr.scale_bins=7"
+    assert first["settings"] == "alpha=0.25 scale_bins=7"
     assert rows[1][2] == "-"
     lines = markdown_table(header, rows).splitlines()
     assert len(lines) == 4
