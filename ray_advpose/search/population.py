@@ -23,7 +23,7 @@ from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_r
 _SEARCH = "search.json"
 _TUNE = "tune"
 _ENDINGS = "endings.json"
-_TRIALS = "checkpoints"
+_TRIALS = "trials"
 # A trial whose workers died this often, beyond what its worker group takes, has something wrong with it.
 _TRIAL_FAILURES = 2
 _WORKER_FAILURES = 3

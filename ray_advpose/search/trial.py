@@ -89,7 +89,7 @@ class JointTrainingTrial(tune.Trainable):
                     generation=self._generation,
                     config=self._resolved,
                     data=self._constants.data,
-                    output=f"{self._constants.experiment}/checkpoints/{self.trial_id}",
+                    output=f"{self._constants.experiment}/trials/{self.trial_id}",
                     checkpoint=self._checkpoint,
                 )
             )

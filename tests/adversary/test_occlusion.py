@@ -65,11 +65,11 @@ def test_reference_is_redrawn_only_where_it_is_equal():
 
 
 def test_reference_cells_are_uniform():
-    drawn = torch.zeros(20_000, 4, dtype=torch.bool)
+    drawn = torch.zeros(8000, 4, dtype=torch.bool)
     drawn[:, 0] = True
-    reference = draw_reference_cells(drawn, torch.ones(20_000, dtype=torch.long), uniforms(20_000, 20, 1))
+    reference = draw_reference_cells(drawn, torch.ones(8000, dtype=torch.long), uniforms(8000, 12, 1))
     expected = torch.tensor([0, 1 / 3, 1 / 3, 1 / 3])
-    torch.testing.assert_close(reference.float().mean(dim=0), expected, atol=0.015, rtol=0)
+    torch.testing.assert_close(reference.float().mean(dim=0), expected, atol=0.02, rtol=0)
 
 
 def test_masks_scale_one_grid_up_to_every_side():

@@ -1,0 +1,125 @@
+import pytest
+import torch
+from tiny_run import TinyRun, make_run
+
+from ray_advpose.data.task import identity_of
+from ray_advpose.training.checkpoint import load_checkpoint, write_checkpoint
+
+EPOCHS = 6  # two of each stage
+
+
+def fingerprint(state):
+    """Every number a run leaves behind, but for times."""
+    tensors = {
+        f"{name}.{key}": value for name, net in state.networks.items() for key, value in net.state_dict().items()
+    }
+    tensors |= {f"sweep of {sample}": target for sample, target in state.sweep_targets.items()}
+    for name, optimizer in state.optimizers.items():
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in values.items()}
+    records = [
+        (record.stage, record.epoch, record.step, record.images, record.metric, record.means, record.learning_rates)
+        for record in state.history
+    ]
+    return tensors, records
+
+
+def assert_equal(first, second):
+    (tensors, records), (other_tensors, other_records) = fingerprint(first), fingerprint(second)
+    assert records == other_records
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+
+
+def finish(run: TinyRun, epochs: int = EPOCHS) -> None:
+    for _, _ in zip(range(epochs), run.epochs(), strict=False):
+        pass
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_config, drawn_people):
+    run = make_run(tiny_config, drawn_people)
+    finish(run)
+    return run
+
+
+def test_three_stages_one_record_an_epoch(undisturbed):
+    history = undisturbed.state.history
+    assert [(record.stage, record.epoch) for record in history] == [
+        (stage, epoch) for stage in ("pose", "pretrain", "joint") for epoch in (1, 2)
+    ]
+    # 90 / 12 = 7.5 steps, 20 / 12 = 1.7, 90 / 12 = 7.5, all rounded up.
+    assert [record.step for record in history] == [4, 8, 9, 10, 14, 18]
+    assert [record.images for record in history] == [48, 48, 12, 12, 48, 48]
+    assert undisturbed.state.step == undisturbed.schedule.total_steps == 18
+    assert [set(record.learning_rates) for record in history] == (
+        [{"pose"}] * 2 + [{"asr", "aho"}] * 2 + [{"pose", "asr", "aho"}] * 2
+    )
+    assert {"loss_asr", "loss_aho", "rewarded_asr", "rewarded_aho", "entropy_cells"} <= set(history[-1].means)
+    assert [record.metric for record in history[2:4]] == [history[1].metric] * 2
+    assert all(0 <= record.waiting_share <= 1 for record in history)
+
+
+@pytest.mark.parametrize("done", [1, 3, 5])
+def test_stopped_saved_and_resumed_is_the_undisturbed_run(undisturbed, new_run, tmp_path, done):
+    stopped = new_run()
+    finish(stopped, done)
+    identity = identity_of(stopped.shards)
+    write_checkpoint(tmp_path / "checkpoint", stopped.state, identity)
+    resumed = new_run()
+    load_checkpoint(tmp_path / "checkpoint", resumed.state, identity)
+    assert_equal(stopped.state, resumed.state)
+    finish(resumed)
+    assert len(resumed.state.history) == EPOCHS
+    assert_equal(resumed.state, undisturbed.state)
+
+
+def test_another_seed_is_another_run(undisturbed, new_run):
+    other = new_run(run__seed=1)
+    finish(other, 1)
+    assert other.state.history[0].means != undisturbed.state.history[0].means
+
+
+def test_only_what_a_stage_trains_changes(new_run):
+    run = new_run()
+    before = {name: [p.detach().clone() for p in net.parameters()] for name, net in run.state.networks.items()}
+    moved = []
+    for _ in run.epochs():
+        now = {name: [p.detach().clone() for p in net.parameters()] for name, net in run.state.networks.items()}
+        moved.append({name for name in now if not all(map(torch.equal, now[name], before[name]))})
+        before = now
+    assert moved == [{"pose"}] * 2 + [{"asr", "aho"}] * 2 + [{"pose", "asr", "aho"}] * 2
+
+
+def test_rates_reach_the_optimizers(new_run):
+    run = new_run(stages__joint_epochs=4, optim__plateau_patience_epochs=1)
+    scores = iter([50.0, 50.0, 60.0, 59.0, 70.0, 80.0])
+    rates = []
+    for record in run.epochs(validate=lambda: next(scores)):
+        used = {name: run.state.optimizers[name].param_groups[0]["lr"] for name in record.learning_rates}
+        assert used == record.learning_rates
+        rates.append(record.learning_rates.get("pose"))
+    # The drop follows the second epoch of the third stage and stays.
+    assert rates == [2e-3, 2e-3, None, None, 2e-3, 2e-3, 5e-5, 5e-5]
+
+
+@pytest.mark.parametrize("given", [[0, 2], [0, 0], [1], [0]])
+def test_a_stream_that_skips_repeats_or_ends_is_noticed(new_run, given):
+    run = new_run()
+    with pytest.raises(RuntimeError, match=r"the stream (gave step \d|ended) where step \d was due"):
+        next(run.epochs(batches=(run.batch(step) for step in given)))
+
+
+def test_an_arm_switched_off_goes_through(new_run):
+    run = new_run(asr__enabled=False, aho__enabled=False)
+    finish(run)
+    assert [record.stage for record in run.state.history] == ["pose", "pose", "joint", "joint"]
+    assert run.state.step == 16
+
+
+def test_the_loss_falls(new_run):
+    run = new_run(stages__pose_epochs=12, stages__joint_epochs=1, random__flip_probability=0.0, random__color_range=0.0)
+    losses = [record.means["loss_random"] for record, _ in zip(run.epochs(), range(12), strict=False)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert sum(losses[-3:]) < sum(losses[3:6])

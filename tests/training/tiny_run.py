@@ -1,0 +1,70 @@
+"""A run on sixty drawn people, with what its steps and the loop are called with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ray_advpose.config import Config
+from ray_advpose.data.rows import read_steps
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.task import occlusion_target, task_for
+from ray_advpose.data.validation import ScoredSplit
+from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.joint_step import JointStep
+from ray_advpose.training.loop import train_epochs
+from ray_advpose.training.pose_step import Task
+from ray_advpose.training.schedule import Schedule, make_schedule
+from ray_advpose.training.state import EpochRecord, TrainState, make_state
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    config: Config
+    shards: ShardSet
+    task: Task
+    schedule: Schedule
+    state: TrainState
+
+    def batches(self, start: int = 0, rank: int = 0, workers: int = 1) -> Iterator[CanvasBatch]:
+        slots = np.arange(rank, self.schedule.batch_size, workers)
+        for step in range(start, self.schedule.total_steps):
+            yield CanvasBatch.from_rows(step, read_steps(self.shards, self.schedule, range(step, step + 1), slots))
+
+    def batch(self, step: int = 0, rank: int = 0, workers: int = 1) -> CanvasBatch:
+        return next(self.batches(step, rank, workers))
+
+    def joint_step(self) -> JointStep:
+        return JointStep(self.task, self.state.pose_net, self.state.asr_net, self.state.aho_net)
+
+    def epochs(self, batches: Iterator[CanvasBatch] | None = None, validate=None) -> Iterator[EpochRecord]:
+        scored = ScoredSplit(self.shards, "val", self.task)
+        return train_epochs(
+            self.state,
+            self.task,
+            self.schedule,
+            self.batches(self.state.step) if batches is None else batches,
+            validate or (lambda: scored.score(self.state.pose_net).pooled),
+            occlusion_target(self.shards, self.task),
+            on_progress=lambda progress: None,
+        )
+
+
+def make_run(config: Config, shards: ShardSet, **overrides: object) -> TinyRun:
+    """Overrides name fields with a double underscore: ``reward__alpha=1.0``."""
+    config = config.replaced({name.replace("__", "."): value for name, value in overrides.items()})
+    task = task_for(config, shards)
+    state = make_state(config, len(task.skeleton.joints), torch.device("cpu"))
+    return TinyRun(config, shards, task, make_schedule(config, shards.count("train")), state)
+
+
+def shake(net: nn.Module, seed: int = 0) -> None:
+    """Move every weight: the heads of an augmentation net start at zero and would let no gradient through."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=rng)
