@@ -60,6 +60,8 @@ class PoseNetConfig(_Section):
                 f"input_px = {self.input_px} does not divide by {divisor},"
                 f" which is 4 x 2^poolings with poolings = {self.poolings}"
             )
+        if self.lowest_px < 2:
+            raise ValueError(f"poolings = {self.poolings} leaves a map of one position of input_px = {self.input_px}")
         if self.block == "residual" and self.channels % 4:
             raise ValueError(f"channels = {self.channels} does not divide by 4")
         return self
@@ -272,7 +274,10 @@ def parse_override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set {text!r}: expected FIELD=VALUE")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text!r}: cannot read the value {value!r}") from None
 
 
 def _sentence(error: ValidationError) -> str:

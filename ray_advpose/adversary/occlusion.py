@@ -76,15 +76,20 @@ def draw_reference_cells(drawn: Tensor, count: Tensor, uniform: Tensor) -> Tenso
 
 
 def hierarchical_masks(drawn: Tensor, grid: tuple[int, int], sides: Sequence[int]) -> tuple[Tensor, ...]:
-    """Scale one mask from the lowest resolution up ("a single mask scales up", the paper's design 1).
+    """Scale one mask up to every resolution ("a single mask scales up", the first of Figure 4's designs).
+
+    A position's factor is the share of its area that is not occluded. Where the grid divides the map,
+    as the paper's 4 x 4 does everywhere, that is nearest-neighbour scaling: 0 in occluded cells, 1 elsewhere.
+    A map that the grid does not divide, or that is coarser than it, gets fractions in between.
 
     Args:
         drawn: (B, h * w) bool, True where a cell is occluded.
         grid: (h, w).
-        sides: Sides of the bridge features the masks are multiplied onto.
+        sides: Sides of the bridge features the masks are multiplied onto; each divides the largest.
 
     Returns:
-        For each side a (B, 1, side, side) float32 mask: 0 in occluded cells, 1 elsewhere.
+        For each side a (B, 1, side, side) float32 mask.
     """
-    mask = (~drawn).float().view(-1, 1, *grid)
-    return tuple(F.interpolate(mask, size=(side, side), mode="nearest") for side in sides)
+    finest = max(sides)
+    mask = F.interpolate((~drawn).float().view(-1, 1, *grid), size=(finest, finest), mode="nearest")
+    return tuple(F.avg_pool2d(mask, finest // side) for side in sides)

@@ -73,7 +73,7 @@ class WorkerGroup:
 
     def assign(self, assignment: Assignment) -> None:
         """Give the workers an assignment; the previous one has been dismissed."""
-        ray.get(self._mailbox.assign.remote(assignment))
+        self._answer(self._mailbox.assign.remote(assignment))
 
     def next_report(self) -> Report:
         """Wait for the next report of the workers.
@@ -87,19 +87,16 @@ class WorkerGroup:
                 raise failure
             # The workers may be waiting for what a killed trial has left reserved.
             release_orphans()
-        try:
-            answer: Report = ray.get(report)
-        except RayActorError:
-            raise self.failed() or RuntimeError(f"worker group {self.name} has lost its mailbox") from None
+        answer: Report = self._answer(report)
         return answer
 
     def go_on(self) -> None:
         """Answer the last report: continue."""
-        ray.get(self._mailbox.go_on.remote())
+        self._answer(self._mailbox.go_on.remote())
 
     def dismiss(self) -> None:
         """Answer the last report: leave the assignment and wait for the next."""
-        ray.get(self._mailbox.dismiss.remote())
+        self._answer(self._mailbox.dismiss.remote())
 
     def failed(self) -> Exception | None:
         """Return why the group has ended, or None while it lives."""
@@ -127,25 +124,33 @@ class WorkerGroup:
         if self._thread.is_alive():
             _log.warning("the workers of %s had not left after %.0f s and were removed", self.name, timeout_s)
 
+    def _answer(self, call: Any) -> Any:
+        try:
+            return ray.get(call)
+        except RayActorError:
+            # The mailbox goes when the group ends, a moment before the thread does.
+            self._thread.join(_FAILURE_POLL_S)
+            raise self.failed() or RuntimeError(f"worker group {self.name} has lost its mailbox") from None
+
     def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
         # Imports torch, which takes seconds that the process's main thread need not wait for.
         from ray.train.torch import TorchTrainer
 
-        trainer = TorchTrainer(
-            serve,
-            train_loop_config={"mailbox": self._mailbox, "train": train},
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=layout.num_workers,
-                use_gpu=layout.use_gpu,
-                resources_per_worker=dict(layout.resources_per_worker),
-            ),
-            run_config=ray.train.RunConfig(
-                name=self.name,
-                storage_path=layout.storage_path,
-                failure_config=ray.train.FailureConfig(max_failures=layout.max_failures),
-            ),
-        )
         try:
+            trainer = TorchTrainer(
+                serve,
+                train_loop_config={"mailbox": self._mailbox, "train": train},
+                scaling_config=ray.train.ScalingConfig(
+                    num_workers=layout.num_workers,
+                    use_gpu=layout.use_gpu,
+                    resources_per_worker=dict(layout.resources_per_worker),
+                ),
+                run_config=ray.train.RunConfig(
+                    name=self.name,
+                    storage_path=layout.storage_path,
+                    failure_config=ray.train.FailureConfig(max_failures=layout.max_failures),
+                ),
+            )
             trainer.fit()
         except Exception as error:
             self._failure = error

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import ray_advpose
-from ray_advpose.config import Config, load_config
+from ray_advpose.config import Config, is_structural, load_config
 from ray_advpose.errors import UserError
 from ray_advpose.training.state import TrainState
 
@@ -110,11 +110,16 @@ def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity) -> None
     """Load a checked checkpoint into a state of the same shape.
 
     Raises:
-        UserError: The checkpoint is not whole, or was trained on other data.
+        UserError: The checkpoint is not whole, was trained on other data, or holds other networks.
     """
     saved_on = data_identity(read_manifest(folder))
     if saved_on != data:
         raise UserError(f"{folder} was trained on {saved_on}, this run's data is {data}")
+    saved, wanted = read_config(folder).flat(), state.config.flat()
+    shaping = [name for name in wanted if is_structural(name) or name.endswith(".enabled")]
+    for name in shaping:
+        if saved[name] != wanted[name]:
+            raise UserError(f"{folder} holds networks with {name} = {saved[name]}, this run's have {wanted[name]}")
     device = next(state.pose_net.parameters()).device
     state.load_state_dict(torch.load(folder / _STATE, map_location=device, weights_only=True))
 

@@ -52,13 +52,11 @@ class Position:
         stage: Its stage.
         epoch: Epoch within the stage, counted from 0.
         ends_epoch: Whether it is the last step of that epoch.
-        ends_stage: Whether it is the last step of the stage.
     """
 
     stage: Stage
     epoch: int
     ends_epoch: bool
-    ends_stage: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Schedule:
         within = step - span.first_step
         epoch = min(within * self.batch_size // span.images, span.epochs - 1)
         last = (within + 1) * self.batch_size >= (epoch + 1) * span.images
-        return Position(span.stage, epoch, ends_epoch=last, ends_stage=step + 1 == span.end_step)
+        return Position(span.stage, epoch, ends_epoch=last)
 
     def samples(self, step: int) -> np.ndarray:
         """Return the (B,) int64 data-set indices of a global batch, slot by slot."""
