@@ -14,10 +14,12 @@ from pathlib import Path
 import ray
 
 _QUIET = {
-    # The commands print their own progress; Ray's would be a second voice.
+    # The first three: the commands print their own progress; Ray's would be a second voice.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # How stale the record of finished reports may be when the driver is killed.
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
     # Workers are given absolute paths, and data folders named on the command line are relative.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }

@@ -12,11 +12,14 @@ barriers and could not be moved to another step when a worker group takes up ano
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import ray.data
 from ray.data import ExecutionResources
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from ray_advpose.data.canvas_source import CanvasSource
 from ray_advpose.data.shards import ShardSet
@@ -28,6 +31,8 @@ _IMAGES_PER_TASK = 256
 _BYTES_PER_TASK = 48 << 20
 # Read ahead so far and no further: what is ahead is lost when a trial is stopped.
 _TASKS_AHEAD = 3
+# A task's images last for seconds of training; being told of a finished one this much later costs nothing.
+_REST_S = 0.05
 
 
 def stream_batches(
@@ -70,6 +75,18 @@ def stream_batches(
         due += 1
 
 
+class RestBetweenSteps(ExecutionCallback):
+    """Lets Ray Data's scheduling loop sleep between its steps.
+
+    While the next blocks are ready and the trainer has not asked for them yet, the loop would spin:
+    half a core, and the interpreter lock, taken from the training thread of the same process.
+    """
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Sleep; called after each step of the loop."""
+        time.sleep(_REST_S)
+
+
 def _dataset(source: CanvasSource, cpus_per_task: float) -> ray.data.Dataset:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     dataset = ray.data.read_datasource(
@@ -77,6 +94,7 @@ def _dataset(source: CanvasSource, cpus_per_task: float) -> ray.data.Dataset:
     )
     context = dataset.context
     context.enable_progress_bars = False
+    context.custom_execution_callback_classes.append(RestBetweenSteps)
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources.for_limits(
         object_store_memory=_TASKS_AHEAD * _BYTES_PER_TASK

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,7 @@ def held_groups() -> set[str]:
     return {name for name, entry in placement_group_table().items() if entry["state"] != "REMOVED"}
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 90) -> None:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 180) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -166,13 +165,12 @@ def test_four_trials_on_two_slots(tmp_path: Path) -> None:
             assert step_of(pointed_to(checkpoint)) == metrics["step"] == metrics["training_iteration"]
     assert all(row["newest_written"] == row["step"] for row in recorder.rows), "workers ran ahead of the trial"
 
-    served = defaultdict(list)
-    for row in recorder.rows:
-        served[row["worker"]].append(row)
+    workers = {row["worker"] for row in recorder.rows}
+    served = [[row for row in recorder.rows if row["worker"] == worker] for worker in workers]
     assert len(served) == 2, "a trial was given new worker processes"
     handovers = [
         after["begun"] - before["arrived"]
-        for rows in served.values()
+        for rows in served
         for before, after in itertools.pairwise(rows)
         if before["trial_id"] != after["trial_id"]
     ]
@@ -283,9 +281,11 @@ def test_restored_search_goes_on(tmp_path: Path) -> None:
     address = ray.get_runtime_context().gcs_address
     program = f"import test_trial_bridge as bridge; bridge.interrupted_search({address!r}, {str(tmp_path)!r})"
     driver = subprocess.Popen([sys.executable, "-c", program])
-    wait_for(lambda: list(tmp_path.glob("trials/*/step3-*.json")))
-    driver.send_signal(signal.SIGINT)
-    driver.wait(timeout=30)
+    try:
+        wait_for(lambda: list(tmp_path.glob("trials/*/step3-*.json")))
+    finally:
+        driver.send_signal(signal.SIGINT)
+        driver.wait(timeout=60)
 
     results = tune.Tuner.restore(str(tmp_path / "search"), trainable(tmp_path, 1, count)).fit()
 
