@@ -8,39 +8,26 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray_advpose.arguments import add_run_arguments, chosen_config
 from ray_advpose.cluster.runtime import joined_ray, local_ray
 from ray_advpose.cluster.trainer import latest_checkpoint, run_training
-from ray_advpose.config import load_config, parse_override
 from ray_advpose.data.checks import check_data
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import run_command
-from ray_advpose.presets import PRESETS, preset_named
 from ray_advpose.search.plan import local_cpus
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description="Run the three stages of joint training once.")
-    parser.add_argument("--data", type=Path, help="prepared data (default: the embedded drawn people)")
-    parser.add_argument("--preset", default="quick", help=f"config: {', '.join(PRESETS)} (default: %(default)s)")
-    parser.add_argument("--config", type=Path, help="config from a YAML file, e.g. a search's best_config.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: a new one below runs/)")
-    parser.add_argument(
-        "--cluster",
-        nargs="?",
-        const="auto",
-        metavar="ADDRESS",
-        help="use a running Ray cluster (default address: RAY_ADDRESS, or the one on this machine)",
-    )
+    add_run_arguments(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, or go on with the run in the folder."""
     args = build_parser().parse_args(arguments)
-    config = load_config(args.config) if args.config else preset_named(args.preset)
-    config = config.replaced(dict(parse_override(text) for text in args.set), "--set")
+    config = chosen_config(args)
     data = (args.data or embedded_data()).absolute()
     check_data(config, data)
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-train")).absolute()

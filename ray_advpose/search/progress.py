@@ -30,22 +30,23 @@ class SearchProgress(tune.Callback):
         self._trials = trials
         self._slots = slots
         self._score_name = score_name
-        self._share_at_start: dict[str, float] = {}
+        self._shares: dict[str, float] = {}
+        self._first_shares: dict[str, float] = {}
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Start the clock; called at each start of the search, also when it goes on after a cut."""
         self._started = time.monotonic()
-        self._share_at_start = {}
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Note how far trials are that an earlier start has trained."""
-        for trial in trials:
-            self._share_at_start.setdefault(trial.trial_id, _share(trial))
+        self._first_report = self._started
+        self._shares, self._first_shares = {}, {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Print a report."""
+        if not self._shares:
+            self._first_report = time.monotonic()
+        self._shares[trial.trial_id] = _share(result)
+        self._first_shares.setdefault(trial.trial_id, _share(result))
         rewarded = [
             f"rewarded {arm} {100 * result[f'rewarded_{arm.lower()}']:.0f} %"
             for arm in ("ASR", "AHO")
@@ -58,12 +59,12 @@ class SearchProgress(tune.Callback):
             f"{result['images_per_s']:.0f} images/s",
             f"{self._score_name} {result['metric']:.1f}, best of all {max(result['best_metric'], *others):.1f}",
             *rewarded,
-            f"at most {clock(self._remaining_s(trials))} left",
+            self._time_left(trials),
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print that a trial has ended, and whether it was stopped early."""
-        share = _share(trial)
+        share = _share(trial.last_result or {})
         ended = sum(other.is_finished() or other is trial for other in trials)
         self._write_ending(trial, FINISHED if share >= 1 else STOPPED)
         self._say(
@@ -82,21 +83,22 @@ class SearchProgress(tune.Callback):
         partial.write_text(json.dumps(endings, indent=1), encoding="utf-8")
         partial.replace(self._endings)
 
-    def _remaining_s(self, trials: list[Any]) -> float:
-        """Estimate the time left if no further trial is stopped early."""
-        done = sum(_share(trial) - self._share_at_start.get(trial.trial_id, 0.0) for trial in trials)
+    def _time_left(self, trials: list[Any]) -> str:
+        """Estimate the time left if no further trial is stopped early, from the work since the first report."""
+        done = sum(self._shares.values()) - sum(self._first_shares.values())
+        if done <= 0:
+            return "time left not known yet"
         open_trials = [trial for trial in trials if not trial.is_finished()]
-        left = sum(1 - _share(trial) for trial in open_trials) + self._trials - len(trials)
+        left = sum(1 - self._shares.get(trial.trial_id, 0.0) for trial in open_trials) + self._trials - len(trials)
         # The last trials leave slots empty, so work is not simply divided by the slots.
         slots_busy = min(self._slots, len(open_trials) + self._trials - len(trials)) or 1
-        elapsed = time.monotonic() - self._started
-        return elapsed * left / done * self._slots / slots_busy if done > 0 else 0.0
+        elapsed = time.monotonic() - self._first_report
+        return f"at most {clock(elapsed * left / done * self._slots / slots_busy)} left"
 
     def _say(self, *parts: str) -> None:
         print(f"[{clock(time.monotonic() - self._started)}] " + " | ".join(parts), flush=True)
 
 
-def _share(trial: Any) -> float:
-    """Return how much of its steps a trial has trained, 0 to 1."""
-    result = trial.last_result or {}
+def _share(result: dict[str, Any]) -> float:
+    """Return how much of its steps a trial has trained by its last report, 0 to 1."""
     return float(result.get("step", 0)) / float(result.get("total_steps", 1))

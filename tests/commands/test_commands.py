@@ -56,7 +56,7 @@ def test_a_search_ends_in_a_ranked_table(searched):
     assert all(row[5] == "20/1/20" for row in finished)
     assert all(row[6].endswith("%") and row[7].endswith("%") for row in finished)
     assert "Ranked trials" in output
-    assert re.search(r"at most \d+:\d\d left", output)
+    assert re.search(r"at most \d+:\d\d left", output), output
 
 
 def test_a_search_leaves_the_best_configuration_and_checkpoint(searched, people):

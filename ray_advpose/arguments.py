@@ -1,0 +1,33 @@
+"""The command-line arguments that every command which trains has in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ray_advpose.config import Config, load_config, parse_override
+from ray_advpose.presets import PRESETS, preset_named
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add data, config, output and cluster to a command."""
+    parser.add_argument("--data", type=Path, help="prepared data (default: the embedded drawn people)")
+    parser.add_argument("--preset", default="quick", help=f"config: {', '.join(PRESETS)} (default: %(default)s)")
+    parser.add_argument("--config", type=Path, help="config from a YAML file, e.g. a search's best_config.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the config; repeatable"
+    )
+    parser.add_argument("--out", type=Path, help="folder for everything that comes out (default: a new one in runs/)")
+    parser.add_argument(
+        "--cluster",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="use a running Ray cluster (default address: RAY_ADDRESS, or the one on this machine)",
+    )
+
+
+def chosen_config(args: argparse.Namespace) -> Config:
+    """Return the config that the arguments name; `UserError` for what is unknown or out of bounds."""
+    config = load_config(args.config) if args.config else preset_named(args.preset)
+    return config.replaced(dict(parse_override(text) for text in args.set), "--set")
