@@ -10,9 +10,9 @@ SPACE = SearchSpace(
         "aho.grid_width": Choice((2, 3)),
         "reward.alpha": Uniform(0.05, 0.5),
         "reward.beta": Uniform(0.1, 1.0),
-        "optim.pose_lr": LogUniform(3e-4, 2e-3),
+        "optim.pose_lr": LogUniform(5e-4, 2e-3),
         "optim.joint_lr": LogUniform(5e-5, 1e-3),
     },
-    grace_epochs=2,
+    grace_share=0.3,
     reduction_factor=2,
 )

@@ -115,7 +115,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
-    """Return a table for a terminal; the last column takes what width is left."""
+    """Return a table for a terminal."""
     table = Table(*header, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)

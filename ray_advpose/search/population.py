@@ -39,7 +39,7 @@ class Search:
         fingerprint: Of the data.
         score_name: What trials are ranked by, e.g. ``PCK@0.2``.
         overrides: One mapping of dotted fields to values a trial.
-        grace_epochs: Reports a trial gets before it can be stopped.
+        grace_share: Share of its epochs that every trial gets before it can be stopped.
         reduction_factor: One in this many trials passes a rung.
     """
 
@@ -48,7 +48,7 @@ class Search:
     fingerprint: str
     score_name: str
     overrides: list[dict[str, Any]]
-    grace_epochs: int
+    grace_share: float
     reduction_factor: int
 
     @property
@@ -149,7 +149,7 @@ def _scheduler(search: Search) -> ASHAScheduler:
     return ASHAScheduler(
         time_attr="training_iteration",
         max_t=search.reports_per_trial,
-        grace_period=min(search.grace_epochs, search.reports_per_trial),
+        grace_period=max(1, round(search.grace_share * search.reports_per_trial)),
         reduction_factor=search.reduction_factor,
     )
 

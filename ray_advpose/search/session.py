@@ -25,8 +25,6 @@ from ray_advpose.search.progress import CUT
 from ray_advpose.search.results import write_results
 from ray_advpose.search.space import SearchSpace
 
-_TABLE_COLUMNS = 150
-
 
 def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Search:
     """Draw the trials of a search over prepared data.
@@ -41,7 +39,7 @@ def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Sea
         fingerprint=shards.fingerprint,
         score_name=score_name(shards),
         overrides=space.draw(trials, base.run.seed),
-        grace_epochs=space.grace_epochs,
+        grace_share=space.grace_share,
         reduction_factor=space.reduction_factor,
     )
 
@@ -88,10 +86,10 @@ def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: Sh
     best = write_results(search, outcomes, output)
     if any(outcome.ending == CUT for outcome in outcomes) or len(outcomes) < len(search.overrides):
         print(f"the search was cut; go on with: python launch/tune.py --resume {output}")
-    console = Console()
-    # A log file has no width of its own; narrower than this the columns would break within words.
-    console.width = max(console.width, _TABLE_COLUMNS)
-    console.print(terminal_table(*ranking_rows(outcomes, search.score_name), title=f"Ranked trials of {output}"))
+    header, rows = ranking_rows(outcomes, search.score_name)
+    Console().print(terminal_table(header[:-1], [row[:-1] for row in rows], title="Ranked trials"))
+    for row in rows:
+        print(f"  {row[1]}: {row[-1]}")
     if best is None:
         print(f"no trial came to a checkpoint; the errors are below {output}")
         return 1

@@ -79,13 +79,13 @@ class SearchSpace:
     Attributes:
         trials: How many configurations are tried, unless the command says otherwise.
         fields: A domain for each dotted config field.
-        grace_epochs: Epochs of any stage that a trial gets before it can be stopped.
+        grace_share: Share of its epochs that every trial gets before it can be stopped.
         reduction_factor: At each rung, one in this many trials goes on (asynchronous successive halving).
     """
 
     trials: int
     fields: Mapping[str, Domain]
-    grace_epochs: int = 1
+    grace_share: float = 0.3
     reduction_factor: int = 2
 
     def draw(self, trials: int, seed: int) -> list[dict[str, Any]]:
