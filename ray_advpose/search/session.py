@@ -25,6 +25,9 @@ from ray_advpose.search.progress import CUT
 from ray_advpose.search.results import write_results
 from ray_advpose.search.space import SearchSpace
 
+# A log file has no width of its own.
+_LOG_COLUMNS = 130
+
 
 def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Search:
     """Draw the trials of a search over prepared data.
@@ -87,7 +90,10 @@ def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: Sh
     if any(outcome.ending == CUT for outcome in outcomes) or len(outcomes) < len(search.overrides):
         print(f"the search was cut; go on with: python launch/tune.py --resume {output}")
     header, rows = ranking_rows(outcomes, search.score_name)
-    Console().print(terminal_table(header[:-1], [row[:-1] for row in rows], title="Ranked trials"))
+    console = Console()
+    if not console.is_terminal:
+        console.width = _LOG_COLUMNS
+    console.print(terminal_table(header[:-1], [row[:-1] for row in rows], title="Ranked trials"))
     for row in rows:
         print(f"  {row[1]}: {row[-1]}")
     if best is None:

@@ -107,6 +107,14 @@ class SearchSpace:
         Raises:
             UserError: A field that does not exist or a bound that the field does not allow.
         """
+        for name, value, valid in (
+            ("trials", self.trials, self.trials >= 1),
+            ("grace_share", self.grace_share, 0 < self.grace_share <= 1),
+            ("reduction_factor", self.reduction_factor, self.reduction_factor >= 2),
+            ("fields", self.fields, len(self.fields) > 0),
+        ):
+            if not valid:
+                raise UserError(f"{source}: SPACE.{name} = {value!r} is out of bounds")
         for name, domain in self.fields.items():
             for value in domain.extremes:
                 base.replaced({name: value}, source)

@@ -63,6 +63,8 @@ def test_spaces_that_come_along_are_valid(name):
         ("SPACE = {'reward.alpha': 1}", ["sets no SPACE", "dict"]),
         ("SPACE = SearchSpace(2, {'reward.alpha': Unifrom(0, 0.2)})", ["Unifrom"]),
         ("SPACE = SearchSpace(2, {'aho.grid_width': Choice((3, 99))})", ["aho.grid_width", "99"]),
+        ("SPACE = SearchSpace(0, {'aho.grid_width': Choice((3, 4))})", ["SPACE.trials = 0"]),
+        ("SPACE = SearchSpace(2, {'aho.grid_width': Choice((3, 4))}, grace_share=5)", ["SPACE.grace_share = 5"]),
     ],
 )
 def test_a_bad_space_is_refused_by_file_field_and_value(tmp_path, text, words):
