@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="In the end the folder holds ranked.md, best_config.yaml, best_checkpoint/ and validation.png.",
     )
     add_run_arguments(parser)
-    parser.add_argument("--search", type=Path, default=_SPACES / "quick.py", help="search-space file")
+    parser.add_argument("--search", type=Path, help="search-space file (default: search_spaces/quick.py)")
     parser.add_argument("--trials", type=int, help="number of trials (default: the search space's)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with a search that was cut")
     return parser
@@ -35,13 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start or resume a search."""
     args = build_parser().parse_args(arguments)
     if args.resume:
+        given = [name for name in ("data", "config", "set", "out", "search", "trials") if getattr(args, name)]
+        if given:
+            raise UserError(f"--resume goes on with what {args.resume} holds; --{given[0]} cannot change it")
         return conduct(read_search(args.resume), args.resume.absolute(), args.cluster)
     base = chosen_config(args)
-    space = load_space(args.search, base)
+    file = args.search or _SPACES / "quick.py"
+    space = load_space(file, base)
     trials = space.trials if args.trials is None else args.trials
     if trials < 1:
         raise UserError(f"--trials {trials}: expected at least 1")
-    output = args.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{args.search.stem}")
+    output = args.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{file.stem}")
     if has_search(output):
         raise UserError(f"{output} holds a search already; go on with it by --resume {output}, or name another --out")
     search = new_search(base, args.data or embedded_data(), space, trials)

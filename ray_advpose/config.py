@@ -142,11 +142,11 @@ class RunSection(_Section):
     num_workers: Count = 1
     torch_threads_per_worker: Count = 1
     cpus_per_worker: Positive = 1.0
-    cpus_per_data_task: Positive = 0.5
+    cpus_per_data_task: float = Field(0.5, gt=0, le=1, description="each stream has one CPU set aside")
     gpus_per_worker: float = Field(0.0, ge=0)
     eval_batch_size: Count = 50
     checkpoint_every_epochs: Count = 1
-    keep_last_checkpoints: Count = 2
+    keep_last_checkpoints: int = Field(2, ge=2, description="a trial may still point at the last but one")
 
 
 class Config(_Section):

@@ -25,12 +25,15 @@ def run_command(main: Callable[[], int | None]) -> int:
     """Run a launch script's ``main`` and turn its outcome into an exit code.
 
     Returns:
-        0 on success, the command's own code, 2 after a `UserError` (printed to stderr as one
-        sentence) and 130 after Ctrl-C.
+        0 on success, the command's own code, 2 after a `UserError` or what the operating system
+        refused (printed to stderr as one sentence) and 130 after Ctrl-C.
     """
     try:
         return main() or 0
     except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

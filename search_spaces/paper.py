@@ -13,6 +13,6 @@ SPACE = SearchSpace(
         "reward.alpha": Uniform(0.05, 1.0),
         "reward.beta": Uniform(0.05, 1.0),
     },
-    grace_share=0.2,
+    grace_joint_epochs=10,
     reduction_factor=3,
 )

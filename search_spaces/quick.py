@@ -13,6 +13,6 @@ SPACE = SearchSpace(
         "optim.pose_lr": LogUniform(5e-4, 2e-3),
         "optim.joint_lr": LogUniform(5e-5, 1e-3),
     },
-    grace_share=0.3,
+    grace_joint_epochs=1,
     reduction_factor=2,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from ray_advpose.config import Config
+from ray_advpose.pose.metrics import Score
 from ray_advpose.training.loop import Progress
 from ray_advpose.training.state import EpochRecord
 
@@ -39,6 +40,11 @@ class RunRecords:
     def progress(self, progress: Progress) -> None:
         """Log where a running epoch is."""
         self._logger.info("%s", progress_line(progress))
+
+    def validated(self, score: Score) -> None:
+        """Log a validation's definition and its median signed error, which would show a decoder's bias."""
+        horizontal, vertical = score.median_error_px
+        self._logger.info("%s: median signed error (%.2f, %.2f) px", score.caption, horizontal, vertical)
 
     def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
         """Log a finished epoch, and write its events and the history so far."""

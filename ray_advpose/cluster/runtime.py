@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -57,23 +58,32 @@ def joined_ray(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def software_versions() -> dict[str, str]:
-    """Return the versions of what computes, and of this code."""
+def cluster_size() -> dict[str, float]:
+    """Return the ``cpus`` and ``gpus`` of the connected cluster."""
+    resources = ray.cluster_resources()
+    return {"cpus": resources.get("CPU", 0.0), "gpus": resources.get("GPU", 0.0)}
+
+
+def write_versions(folder: Path) -> None:
+    """Write the versions of what computes, and of this code, into a run's folder."""
     packages = ("ray-advpose", "ray", "torch", "numpy", "pyarrow", "opencv-python")
-    return {
+    versions = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{package: version(package) for package in packages},
         "commit": _commit(),
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "versions.json").write_text(json.dumps(versions, indent=1), encoding="utf-8")
 
 
 def _commit() -> str:
     folder = Path(__file__).resolve().parent
-    found = subprocess.run(
-        ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "unknown"
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _prepare_environment() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, write_checkpoint
@@ -32,10 +33,18 @@ def commit_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> Pa
     return final
 
 
-def keep_checkpoints(folder: Path, best_step: int, keep_last: int) -> None:
-    """Delete a run's checkpoints other than the last few and the best one's."""
-    for step in checkpoint_steps(folder)[:-keep_last]:
-        if step != best_step:
+def keep_checkpoints(folder: Path, steps_by_score: Sequence[int], keep_last: int) -> None:
+    """Delete a run's checkpoints other than the last few and the best one there is.
+
+    Args:
+        folder: The run's checkpoint folder.
+        steps_by_score: Steps of all epochs, best first; not all of them need have a checkpoint.
+        keep_last: How many of the last to keep.
+    """
+    steps = checkpoint_steps(folder)
+    best = next((step for step in steps_by_score if step in steps), None)
+    for step in steps[:-keep_last]:
+        if step != best:
             shutil.rmtree(checkpoint_at(folder, step))
 
 

@@ -14,13 +14,26 @@ from ray.train.torch import TorchTrainer
 
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.records import LOG, read_history
+from ray_advpose.cluster.runtime import write_versions
 from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps
 from ray_advpose.cluster.worker import CHECKPOINTS, train_assignment
 from ray_advpose.config import Config
 from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import read_config
 from ray_advpose.training.state import EpochRecord
 
 _WORKER_FAILURES = 3
+# How a run is spread over machines and what is kept of it does not change what is trained.
+_MAY_DIFFER = {
+    "run.num_workers",
+    "run.torch_threads_per_worker",
+    "run.cpus_per_worker",
+    "run.cpus_per_data_task",
+    "run.gpus_per_worker",
+    "run.eval_batch_size",
+    "run.checkpoint_every_epochs",
+    "run.keep_last_checkpoints",
+}
 
 
 def run_training(config: Config, data: Path, output: Path) -> list[EpochRecord]:
@@ -40,6 +53,7 @@ def run_training(config: Config, data: Path, output: Path) -> list[EpochRecord]:
         UserError: A worker found a mistake of the user's, such as a damaged shard.
         TrainingFailedError: Workers died more often than is forgiven.
     """
+    write_versions(output)
     run = config.run
     resources = {"CPU": run.cpus_per_worker} | ({"GPU": run.gpus_per_worker} if run.gpus_per_worker else {})
     trainer = TorchTrainer(
@@ -60,6 +74,23 @@ def run_training(config: Config, data: Path, output: Path) -> list[EpochRecord]:
         except TrainingFailedError as error:
             raise _users_mistake(error) or error from None
     return read_history(output)
+
+
+def check_same_run(config: Config, output: Path) -> None:
+    """Refuse to go on with another config than the run in the folder was started with.
+
+    Raises:
+        UserError: A field differs that decides what is trained; names it and both values.
+    """
+    latest = latest_checkpoint(output)
+    if latest is None:
+        return
+    saved = read_config(latest).flat()
+    for name, value in config.flat().items():
+        if name not in _MAY_DIFFER and saved[name] != value:
+            raise UserError(
+                f"{output} holds a run with {name} = {saved[name]}, not {value}; name another --out for another run"
+            )
 
 
 def latest_checkpoint(output: Path) -> Path | None:

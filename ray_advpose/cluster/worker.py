@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import ray.train
@@ -20,7 +20,7 @@ from ray_advpose.data.task import identity_of, occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.checkpoint import load_checkpoint
 from ray_advpose.training.loop import train_epochs
-from ray_advpose.training.schedule import make_schedule
+from ray_advpose.training.schedule import Stage, make_schedule
 from ray_advpose.training.state import EpochRecord, TrainState, make_state
 
 CHECKPOINTS = "checkpoints"
@@ -50,14 +50,25 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
     validation = ScoredSplit(shards, "val", task)
     with ExitStack() as open_until_left:
         records = open_until_left.enter_context(run_records(output, config)) if rank == 0 else None
+        # Closed here rather than whenever collected: the next assignment's stream needs the CPU it holds.
+        stream = open_until_left.enter_context(
+            closing(stream_batches(shards, schedule, state.step, rank, workers, config.run.cpus_per_data_task))
+        )
+
+        def validate() -> float:
+            score = validation.score(state.pose_net)
+            if records is not None:
+                records.validated(score)
+            return score.pooled
+
         if records is not None:
             records.begin(state.step, assignment.checkpoint, _notes(state))
         for record in train_epochs(
             state,
             task,
             schedule,
-            stream_batches(shards, schedule, state.step, rank, workers, config.run.cpus_per_data_task),
-            validate=lambda: validation.score(state.pose_net).pooled,
+            stream,
+            validate,
             cell_target=occlusion_target(shards, task),
             on_progress=records.progress if records else lambda progress: None,
         ):
@@ -67,7 +78,11 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
                 records.epoch(record, state.history)
                 if done or record.epoch % config.run.checkpoint_every_epochs == 0:
                     checkpoint = str(commit_checkpoint(state, identity, output / CHECKPOINTS))
-                    keep_checkpoints(output / CHECKPOINTS, _best_step(state), config.run.keep_last_checkpoints)
+                    keep_checkpoints(
+                        output / CHECKPOINTS,
+                        [record.step for record in sorted(state.history, key=lambda record: -record.metric)],
+                        config.run.keep_last_checkpoints,
+                    )
             if not report(_metrics(record, state, schedule.total_steps), checkpoint, done):
                 break
 
@@ -83,16 +98,13 @@ def _notes(state: TrainState) -> list[str]:
     ]
 
 
-def _best_step(state: TrainState) -> int:
-    return max(state.history, key=lambda record: record.metric).step
-
-
 def _metrics(record: EpochRecord, state: TrainState, total_steps: int) -> Metrics:
     return {
         "metric": record.metric,
         "best_metric": state.best_metric,
         "stage": record.stage,
         "epoch": record.epoch,
+        "joint_epochs": sum(other.stage == Stage.JOINT.label for other in state.history),
         "step": record.step,
         "total_steps": total_steps,
         "images_per_s": record.images / record.seconds,

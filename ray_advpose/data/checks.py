@@ -4,22 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import task_for
 from ray_advpose.errors import UserError
+from ray_advpose.training.schedule import make_schedule
 
 
 def check_data(config: Config, data: Path) -> ShardSet:
     """Open prepared data and check it against a config.
 
     Raises:
-        UserError: The data is not whole, has no training or validation persons, or its canvases
+        UserError: The data is not whole, has no persons to train on or to score, or its canvases
             have no room for the config's augmentations.
     """
     shards = ShardSet.open(data)
-    task_for(config, shards)
-    for split in ("train", "val"):
-        if shards.count(split) == 0:
-            raise UserError(f"{data}: split {split!r} has no persons")
+    check_config(config, shards)
+    if shards.count("val") == 0:
+        raise UserError(f"{data}: split 'val' has no persons")
+    if not np.isfinite(_normalizers(shards)).any():
+        raise UserError(
+            f"{data}: no person of split 'val' has a normaliser, without which nothing can be scored;"
+            " MPII's head rectangles are in its official .mat, not in the JSON form"
+        )
     return shards
+
+
+def check_config(config: Config, shards: ShardSet) -> None:
+    """Check a config against opened data; `UserError` as in `check_data`."""
+    if shards.count("train") == 0:
+        raise UserError(f"{shards.directory}: split 'train' has no persons")
+    task_for(config, shards)
+    make_schedule(config, shards.count("train"))
+
+
+def _normalizers(shards: ShardSet) -> np.ndarray:
+    files = [shards.directory / shard.file for shard in shards.manifest.shards if shard.split == "val"]
+    return np.concatenate(
+        [pq.read_table(file, columns=["normalizer_px"])["normalizer_px"].to_numpy() for file in files]
+    )

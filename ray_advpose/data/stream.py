@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def stream_batches(
     rank: int,
     world_size: int,
     cpus_per_task: float,
-) -> Iterator[CanvasBatch]:
+) -> Generator[CanvasBatch, None, None]:
     """Stream one worker's part of every global batch from a step to the end of the run.
 
     Worker ``rank`` gets the slots ``rank, rank + world_size, ...``, so that every worker has the

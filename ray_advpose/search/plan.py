@@ -15,6 +15,8 @@ from ray_advpose.config import Config
 from ray_advpose.errors import UserError
 
 _STREAM_CPUS = 1.0
+# Each running trial holds a share of the head node, and Ray Train needs a thousandth of it besides.
+MAX_SLOTS = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def plan_layout(config: Config, trials: int, cpus: float, gpus: float) -> Layout
     gpus_each = run.num_workers * run.gpus_per_worker
     by_cpu = math.floor(cpus / cpus_each)
     by_gpu = math.floor(gpus / gpus_each) if gpus_each else trials
-    slots = min(by_cpu, by_gpu, trials)
+    slots = min(by_cpu, by_gpu, trials, MAX_SLOTS)
     if slots < 1:
         raise UserError(
             f"one trial needs {cpus_each:g} CPUs and {gpus_each:g} GPUs (run.num_workers = {run.num_workers},"
@@ -72,9 +74,17 @@ def local_cpus(config: Config, trials: int) -> int:
 
     Training keeps the machine's cores busy, one slot for each group of workers that fits on them.
     Streams sleep most of the time and get announced CPUs beyond the cores.
+
+    Raises:
+        UserError: The workers of one trial want more threads than there are cores.
     """
     run = config.run
     cores = os.cpu_count() or 1
     threads = run.num_workers * run.torch_threads_per_worker
-    slots = max(1, min(trials, cores // threads))
+    if threads > cores:
+        raise UserError(
+            f"run.num_workers = {run.num_workers} with run.torch_threads_per_worker = {run.torch_threads_per_worker}"
+            f" wants {threads} cores, but this machine has {cores}"
+        )
+    slots = min(trials, cores // threads, MAX_SLOTS)
     return math.ceil(slots * run.num_workers * (run.cpus_per_worker + _STREAM_CPUS))

@@ -39,7 +39,7 @@ class Search:
         fingerprint: Of the data.
         score_name: What trials are ranked by, e.g. ``PCK@0.2``.
         overrides: One mapping of dotted fields to values a trial.
-        grace_share: Share of its epochs that every trial gets before it can be stopped.
+        grace_joint_epochs: Epochs of stage 3 that every trial gets before it can be stopped.
         reduction_factor: One in this many trials passes a rung.
     """
 
@@ -48,20 +48,13 @@ class Search:
     fingerprint: str
     score_name: str
     overrides: list[dict[str, Any]]
-    grace_share: float
+    grace_joint_epochs: int
     reduction_factor: int
 
     @property
     def config(self) -> Config:
         """The base config."""
         return config_from_dict(self.base, _SEARCH)
-
-    @property
-    def reports_per_trial(self) -> int:
-        """How often a whole trial reports: once an epoch."""
-        stages = self.config.stages
-        pretrain = stages.pretrain_epochs if self.config.adversarial else 0
-        return stages.pose_epochs + pretrain + stages.joint_epochs
 
 
 def read_search(output: Path) -> Search:
@@ -146,10 +139,11 @@ def _trainable(search: Search, output: Path, layout: Layout) -> Any:
 
 
 def _scheduler(search: Search) -> ASHAScheduler:
+    joint_epochs = search.config.stages.joint_epochs
     return ASHAScheduler(
-        time_attr="training_iteration",
-        max_t=search.reports_per_trial,
-        grace_period=max(1, round(search.grace_share * search.reports_per_trial)),
+        time_attr="joint_epochs",
+        max_t=joint_epochs,
+        grace_period=min(search.grace_joint_epochs, joint_epochs),
         reduction_factor=search.reduction_factor,
     )
 

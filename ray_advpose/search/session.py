@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
-import ray
 from rich.console import Console
 
-from ray_advpose.cluster.runtime import joined_ray, local_ray, software_versions
+from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, write_versions
 from ray_advpose.config import Config
-from ray_advpose.data.checks import check_data
+from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.scoring import score_checkpoint
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
@@ -27,6 +25,7 @@ from ray_advpose.search.space import SearchSpace
 
 # A log file has no width of its own.
 _LOG_COLUMNS = 130
+_CUT_EXIT_CODE = 130
 
 
 def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Search:
@@ -36,13 +35,16 @@ def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Sea
         UserError: The data cannot be used with the config.
     """
     shards = check_data(base, data)
+    overrides = space.draw(trials, base.run.seed)
+    for trial, fields in enumerate(overrides):
+        check_config(base.replaced(fields, f"trial {trial}"), shards)
     return Search(
         base=base.model_dump(),
         data=str(shards.directory),
         fingerprint=shards.fingerprint,
         score_name=score_name(shards),
-        overrides=space.draw(trials, base.run.seed),
-        grace_share=space.grace_share,
+        overrides=overrides,
+        grace_joint_epochs=space.grace_joint_epochs,
         reduction_factor=space.reduction_factor,
     )
 
@@ -62,7 +64,7 @@ def conduct(search: Search, output: Path, address: str | None) -> int:
         address: Of a running Ray cluster; None for one on this machine alone.
 
     Returns:
-        0, or 1 if no trial came to a checkpoint.
+        0; 1 if no trial came to a checkpoint; 130 if the search was cut.
 
     Raises:
         UserError: The data changed since the search was started, or not one trial fits the cluster.
@@ -76,19 +78,15 @@ def conduct(search: Search, output: Path, address: str | None) -> int:
     config, trials = search.config, len(search.overrides)
     cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
     with cluster:
-        resources = ray.cluster_resources()
-        layout = plan_layout(config, trials, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        layout = plan_layout(config, trials, **cluster_size())
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "versions.json").write_text(json.dumps(software_versions(), indent=1), encoding="utf-8")
+        write_versions(output)
         outcomes = run_search(search, output, layout)
     return _show(search, outcomes, output, shards)
 
 
 def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: ShardSet) -> int:
     best = write_results(search, outcomes, output)
-    if any(outcome.ending == CUT for outcome in outcomes) or len(outcomes) < len(search.overrides):
-        print(f"the search was cut; go on with: python launch/tune.py --resume {output}")
     header, rows = ranking_rows(outcomes, search.score_name)
     console = Console()
     if not console.is_terminal:
@@ -97,12 +95,24 @@ def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: Sh
     for row in rows:
         print(f"  {row[1]}: {row[-1]}")
     if best is None:
-        print(f"no trial came to a checkpoint; the errors are below {output}")
-        return 1
+        print(f"no trial came to a checkpoint; errors are in error.txt files below {output / 'tune'}")
+        return _exit_code(search, outcomes, output, otherwise=1)
     scored = score_checkpoint(best, shards, "val", flip_test=False)
     picture = prediction_picture(shards, "val", scored.predictions_px)
     cv2.imwrite(str(output / "validation.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    print(f"{scored.caption}: {scored.score.pooled:.2f} (pooled)")
+    definition = (
+        f"Scores are validation {scored.caption}; pooled over all joints, best checkpoint {scored.score.pooled:.2f}"
+    )
+    with (output / "ranked.md").open("a", encoding="utf-8") as ranked:
+        ranked.write(f"\n{definition}.\n")
+    print(f"{definition}. Best checkpoint: {scored.score.pooled:.2f}")
     for name in ("ranked.md", "best_config.yaml", "best_checkpoint", "validation.png"):
         print(f"  {output / name}")
-    return 0
+    return _exit_code(search, outcomes, output, otherwise=0)
+
+
+def _exit_code(search: Search, outcomes: list[TrialOutcome], output: Path, otherwise: int) -> int:
+    if len(outcomes) == len(search.overrides) and all(outcome.ending != CUT for outcome in outcomes):
+        return otherwise
+    print(f"the search was cut; go on with: python launch/tune.py --resume {output}")
+    return _CUT_EXIT_CODE

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_advpose.config import Config, is_structural
+from ray_advpose.config import Config
 from ray_advpose.counter import Purpose, generator
 from ray_advpose.errors import UserError
 
@@ -24,6 +24,10 @@ class Choice:
     """One of some values."""
 
     values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("a Choice needs at least one value")
 
     def at(self, quantile: float) -> Any:
         """Return the value at a quantile in [0, 1)."""
@@ -42,6 +46,10 @@ class Uniform:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"Uniform({self.low}, {self.high}): the first bound must be below the second")
+
     def at(self, quantile: float) -> float:
         """Return the value at a quantile in [0, 1)."""
         return self.low + quantile * (self.high - self.low)
@@ -59,6 +67,10 @@ class LogUniform:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ValueError(f"LogUniform({self.low}, {self.high}): the bounds must be positive and rising")
+
     def at(self, quantile: float) -> float:
         """Return the value at a quantile in [0, 1)."""
         return math.exp(math.log(self.low) + quantile * math.log(self.high / self.low))
@@ -71,6 +83,8 @@ class LogUniform:
 
 Domain = Choice | Uniform | LogUniform
 
+_FIXED = ("run.", "stages.")
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -79,13 +93,14 @@ class SearchSpace:
     Attributes:
         trials: How many configurations are tried, unless the command says otherwise.
         fields: A domain for each dotted config field.
-        grace_share: Share of its epochs that every trial gets before it can be stopped.
+        grace_joint_epochs: Epochs of stage 3 that every trial gets before it can be stopped; what a
+            space usually varies has no effect before.
         reduction_factor: At each rung, one in this many trials goes on (asynchronous successive halving).
     """
 
     trials: int
     fields: Mapping[str, Domain]
-    grace_share: float = 0.3
+    grace_joint_epochs: int = 1
     reduction_factor: int = 2
 
     def draw(self, trials: int, seed: int) -> list[dict[str, Any]]:
@@ -109,23 +124,20 @@ class SearchSpace:
         """
         for name, value, valid in (
             ("trials", self.trials, self.trials >= 1),
-            ("grace_share", self.grace_share, 0 < self.grace_share <= 1),
+            ("grace_joint_epochs", self.grace_joint_epochs, self.grace_joint_epochs >= 1),
             ("reduction_factor", self.reduction_factor, self.reduction_factor >= 2),
             ("fields", self.fields, len(self.fields) > 0),
         ):
             if not valid:
                 raise UserError(f"{source}: SPACE.{name} = {value!r} is out of bounds")
         for name, domain in self.fields.items():
+            if not isinstance(domain, Domain):
+                raise UserError(f"{source}: {name} = {domain!r} is no Choice, Uniform or LogUniform")
+            if name.startswith(_FIXED):
+                raise UserError(f"{source}: {name} cannot be searched: machines and budget are planned for all trials")
             for value in domain.extremes:
                 base.replaced({name: value}, source)
         return self
-
-    def describe(self) -> str:
-        """Return the space as lines of text, structural fields marked."""
-        return "\n".join(
-            f"  {name}{' (structural)' if is_structural(name) else ''}: {domain}"
-            for name, domain in self.fields.items()
-        )
 
 
 def load_space(path: Path, base: Config) -> SearchSpace:

@@ -19,6 +19,7 @@ from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.serving import TrainFunction
 from ray_advpose.config import config_from_dict
+from ray_advpose.search.plan import MAX_SLOTS
 
 _POINTER = "pointer.json"
 _CLOSE_TIMEOUT_S = 8.0
@@ -51,7 +52,7 @@ def trial_resources(slots: int) -> tune.PlacementGroupFactory:
     has 1.0 of. That also keeps trials off nodes that may be preempted, and lets Tune swap paused
     trials in and out, which a bound on the number of unfinished trials would not.
     """
-    assert 1 <= slots <= 20, "the half share left over must hold 0.001 for Ray Train's cleaner in each slot"
+    assert 1 <= slots <= MAX_SLOTS
     return tune.PlacementGroupFactory([{"node:__internal_head__": int(10_000 / (slots + 0.5)) / 10_000}])
 
 

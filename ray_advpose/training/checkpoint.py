@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: schema_version = {manifest.get('schema_version')!r}, this version reads {_SCHEMA_VERSION}"
         )
-    for name, expected in manifest["files"].items():
+    for name, expected in manifest.get("files", {_STATE: None}).items():
         found = _description(folder / name) if (folder / name).is_file() else None
         if found != expected:
             raise UserError(

@@ -72,17 +72,22 @@ class JointStep(nn.Module):
         edges = torch.searchsorted(slots, torch.tensor([sizes[0], sizes[0] + sizes[1]])).tolist()
         first, second, third = slice(0, edges[0]), slice(edges[0], edges[1]), slice(edges[1], len(batch))
 
-        results = [self._random_share(batch.part(first), random.part(first))]
+        results = [(sizes[0], self._random_share(batch.part(first), random.part(first)))]
         if self.asr_net is not None:
-            results.append(self._asr_share(self.asr_net, batch.part(second), random.part(second), draws.part(second)))
+            asr = self._asr_share(self.asr_net, batch.part(second), random.part(second), draws.part(second))
+            results.append((sizes[1], asr))
         if self.aho_net is not None:
-            results.append(self._aho_share(self.aho_net, batch.part(third), random.part(third), draws.part(third)))
+            aho = self._aho_share(self.aho_net, batch.part(third), random.part(third), draws.part(third))
+            results.append((sizes[2], aho))
 
-        loss = torch.cat([result.pose_losses for result in results]).mean()
+        loss = torch.cat([result.pose_losses for _, result in results]).mean()
+        # Workers' parts of a share may differ by one image; their gradients are averaged, so a mean
+        # over each part would give the images of the smaller part more weight.
+        workers = config.run.global_batch_size / len(batch)
         statistics: dict[str, tuple[Tensor, int]] = {}
-        for result in results:
+        for size, result in results:
             if result.augmenter_losses is not None:
-                loss = loss + result.augmenter_losses.mean()
+                loss = loss + result.augmenter_losses.sum() * (workers / size)
             statistics.update(result.statistics)
         return loss, statistics
 

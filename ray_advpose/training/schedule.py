@@ -13,6 +13,7 @@ import numpy as np
 
 from ray_advpose.config import Config
 from ray_advpose.counter import Purpose, generator
+from ray_advpose.errors import UserError
 
 
 class Stage(IntEnum):
@@ -115,6 +116,9 @@ def make_schedule(config: Config, train_images: int) -> Schedule:
 
     Without an augmentation network stage 2 has nothing to train and is left out; stage 3 goes on
     with random augmentation alone, so that every arm gives D the same number of images.
+
+    Raises:
+        UserError: A stage has fewer images than a batch.
     """
     stages = config.stages
     batch = config.run.global_batch_size
@@ -130,6 +134,11 @@ def make_schedule(config: Config, train_images: int) -> Schedule:
     spans: list[Span] = []
     first = 0
     for stage, epochs, images in lengths:
+        if images < batch:
+            raise UserError(
+                f"stage {stage.label} has {images} images (stages.pretrain_images = {stages.pretrain_images}),"
+                f" fewer than run.global_batch_size = {batch}"
+            )
         steps = -(-epochs * images // batch)
         spans.append(Span(stage, first, steps, epochs, images))
         first += steps

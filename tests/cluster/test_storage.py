@@ -56,5 +56,6 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path, state):
     for step in (10, 20, 30, 40):
         state.step = step
         commit_checkpoint(state, DATA, tmp_path)
-    keep_checkpoints(tmp_path, best_step=10, keep_last=2)
+    # The epoch that ended at step 15 scored best, but has no checkpoint.
+    keep_checkpoints(tmp_path, steps_by_score=[15, 10, 40, 20, 30], keep_last=2)
     assert checkpoint_steps(tmp_path) == [10, 30, 40]

@@ -26,7 +26,6 @@ SPACE = SearchSpace(
         "reward.alpha": Uniform(0.1, 0.5),
         "optim.pose_lr": LogUniform(1e-5, 3e-3),
     },
-    grace_share=0.2,
 )
 """
 

@@ -64,7 +64,15 @@ def test_spaces_that_come_along_are_valid(name):
         ("SPACE = SearchSpace(2, {'reward.alpha': Unifrom(0, 0.2)})", ["Unifrom"]),
         ("SPACE = SearchSpace(2, {'aho.grid_width': Choice((3, 99))})", ["aho.grid_width", "99"]),
         ("SPACE = SearchSpace(0, {'aho.grid_width': Choice((3, 4))})", ["SPACE.trials = 0"]),
-        ("SPACE = SearchSpace(2, {'aho.grid_width': Choice((3, 4))}, grace_share=5)", ["SPACE.grace_share = 5"]),
+        ("SPACE = SearchSpace(2, {'aho.grid_width': Choice((3, 4))}, 0)", ["SPACE.grace_joint_epochs = 0"]),
+        ("SPACE = SearchSpace(2, {'aho.grid_width': Choice(())})", ["at least one value"]),
+        ("SPACE = SearchSpace(2, {'reward.alpha': LogUniform(0, 1)})", ["LogUniform(0, 1)", "positive"]),
+        ("SPACE = SearchSpace(2, {'reward.alpha': Uniform(0.5, 0.2)})", ["Uniform(0.5, 0.2)"]),
+        ("SPACE = SearchSpace(2, {'reward.alpha': 0.3})", ["reward.alpha = 0.3"]),
+        (
+            "SPACE = SearchSpace(2, {'stages.joint_epochs': Choice((1, 2))})",
+            ["stages.joint_epochs", "be searched"],
+        ),
     ],
 )
 def test_a_bad_space_is_refused_by_file_field_and_value(tmp_path, text, words):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_advpose.config import Config
+from ray_advpose.errors import UserError
 from ray_advpose.training.schedule import Span, Stage, make_schedule
 
 
@@ -43,7 +44,7 @@ def test_positions_of_ten_images_in_batches_of_four():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(3, 40), st.integers(3, 12), st.integers(1, 4))
+@given(st.integers(12, 40), st.integers(3, 12), st.integers(1, 4))
 def test_every_image_comes_exactly_once_an_epoch(images, batch, epochs):
     schedule = schedule_of(images, batch, pose=epochs)
     row = np.concatenate([schedule.samples(step) for step in range(schedule.spans[0].steps)])
@@ -103,3 +104,8 @@ def test_random_augmentation_alone_has_no_second_stage_and_as_many_pose_steps():
     assert [span.stage for span in without.spans] == [Stage.POSE, Stage.JOINT]
     assert [span.steps for span in without.spans] == [with_arms.spans[0].steps, with_arms.spans[2].steps]
     assert without.spans[1].first_step == without.spans[0].end_step
+
+
+def test_fewer_images_than_a_batch_are_refused():
+    with pytest.raises(UserError, match=r"stage pretrain has 5 images \(stages\.pretrain_images = 5\)"):
+        schedule_of(10, batch=6, subset=5)
