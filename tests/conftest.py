@@ -27,7 +27,7 @@ def tiny_config() -> Config:
             "asr": {"scale_bins": 3, "rotation_bins": 4},
             "aho": {"grid_width": 2, "grid_height": 2, "max_cells": 2},
             "loss": {"foreground_weight": 5.0, "decoder": "exact"},
-            "stages": {"pose_epochs": 2, "pretrain_epochs": 2, "pretrain_images": 14, "joint_epochs": 2},
+            "stages": {"pose_epochs": 2, "pretrain_epochs": 2, "pretrain_images": 12, "joint_epochs": 2},
             "optim": {"optimizer": "adam", "pose_lr": 2e-3, "pretrain_lr": 1e-3, "joint_lr": 1e-3},
             "run": {"global_batch_size": 12, "eval_batch_size": 4},
         },

@@ -249,14 +249,14 @@ def test_an_image_is_rewarded_when_strictly_harder_than_its_reference(new_run, a
 
 
 def test_the_loss_weighs_images_alike_and_each_augmentation_net_over_its_own_share(new_run):
-    run = new_run(run__global_batch_size=14)
+    run = new_run(run__global_batch_size=14, stages__pretrain_images=14)
     loss, statistics = run.joint_step()(run.batch())
     totals = {name: (total.item(), count) for name, (total, count) in statistics.items()}
     assert [totals[f"loss_{share}"][1] for share in ("random", "asr", "aho")] == [6, 4, 4]
     pose_loss = sum(totals[f"loss_{share}"][0] for share in ("random", "asr", "aho")) / 14
     assert loss.item() > pose_loss
     # Without a noticeable reward or penalty nothing is left of the augmentation nets' losses.
-    silent = new_run(run__global_batch_size=14, reward__alpha=1e-9, reward__beta=1e-9)
+    silent = new_run(run__global_batch_size=14, stages__pretrain_images=14, reward__alpha=1e-9, reward__beta=1e-9)
     assert silent.joint_step()(silent.batch())[0].item() == pytest.approx(pose_loss, abs=1e-6)
 
 

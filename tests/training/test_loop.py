@@ -49,7 +49,7 @@ def test_three_stages_one_record_an_epoch(undisturbed):
     assert [(record.stage, record.epoch) for record in history] == [
         (stage, epoch) for stage in ("pose", "pretrain", "joint") for epoch in (1, 2)
     ]
-    # 90 / 12 = 7.5 steps, 20 / 12 = 1.7, 90 / 12 = 7.5, all rounded up.
+    # 90 / 12 = 7.5 steps, 24 / 12 = 2, 90 / 12 = 7.5, all rounded up.
     assert [record.step for record in history] == [4, 8, 9, 10, 14, 18]
     assert [record.images for record in history] == [48, 48, 12, 12, 48, 48]
     assert undisturbed.state.step == undisturbed.schedule.total_steps == 18
