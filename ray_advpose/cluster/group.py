@@ -37,7 +37,7 @@ class GroupLayout:
     """What a worker group consists of.
 
     Attributes:
-        storage_path: Folder or URI for Ray Train's own records, reachable from every node.
+        storage_path: Folder for Ray Train's own records, reachable from every node.
         num_workers: Ranks.
         resources_per_worker: Ray resources of each rank, e.g. ``{"CPU": 1}``.
         use_gpu: Whether each rank has a GPU.

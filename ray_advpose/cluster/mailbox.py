@@ -22,9 +22,9 @@ class Assignment:
         generation: How often the trial's state has been taken up from a checkpoint before. Not
             unique over a trial's life: a copied donor brings its own count.
         config: The whole `ray_advpose.config.Config` as ``model_dump()`` gives it.
-        data: Folder or URI of the shards.
-        output: Folder or URI below which this trial's checkpoints go.
-        checkpoint: URI of the checkpoint to start from; None starts from fresh weights.
+        data: Folder of the shards.
+        output: Folder below which this trial's checkpoints go.
+        checkpoint: Folder of the checkpoint to start from; None starts from fresh weights.
     """
 
     trial_id: str
@@ -41,7 +41,7 @@ class Report:
 
     Attributes:
         metrics: Figures of the stretch since the last report.
-        checkpoint: URI of a checkpoint that is complete on storage, None if none was written.
+        checkpoint: Folder of a checkpoint that is complete on storage, None if none was written.
         done: Whether the assignment has nothing left to train.
     """
 

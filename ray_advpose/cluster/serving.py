@@ -28,7 +28,7 @@ def serve(loop_config: dict[str, Any]) -> None:
     Args:
         loop_config: ``mailbox``, the handle of the trial's mailbox, and ``train``, a
             `TrainFunction`. ``train(assignment, report)`` runs on every rank, calls
-            ``report(metrics, checkpoint_uri, done)`` equally often on each of them (rank 0's
+            ``report(metrics, checkpoint, done)`` equally often on each of them (rank 0's
             arguments count) and returns once it has answered False or after reporting ``done``.
 
     Raises:

@@ -31,8 +31,8 @@ class TrialConstants:
 
     Attributes:
         base: The config that a trial's overrides are applied to, as ``model_dump()``.
-        data: Folder or URI of the shards; absolute, since Ray changes the working directory.
-        experiment: Folder or URI of the search; trials write below it.
+        data: Folder of the shards; absolute, since Ray changes the working directory.
+        experiment: Folder of the search; trials write below it.
         layout: The worker group of each trial.
         train: What every rank does with an assignment.
     """

@@ -9,7 +9,7 @@ from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
-from ray_advpose.data.stream import stream_batches
+from ray_advpose.data.stream import RestBetweenSteps, stream_batches
 from ray_advpose.presets import QUICK
 from ray_advpose.training.schedule import make_schedule
 
@@ -45,3 +45,15 @@ def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(shards, cle
 def test_a_finished_run_has_nothing_left_to_stream(shards):
     schedule = make_schedule(QUICK, shards.count("train"))
     assert list(stream_batches(shards, schedule, schedule.total_steps, 0, 1, 0.5)) == []
+
+
+def test_the_scheduling_loop_rests_while_nothing_is_asked_of_it(shards, clean_cluster, monkeypatch):
+    rests = []
+    rest = RestBetweenSteps.on_execution_step
+    monkeypatch.setattr(RestBetweenSteps, "on_execution_step", lambda self, ex: (rests.append(ex), rest(self, ex)))
+    schedule = make_schedule(QUICK.replaced({"stages.pretrain_images": 20}), shards.count("train"))
+    stream = stream_batches(shards, schedule, 0, 0, 1, 0.5)
+    next(stream)
+    stream.close()
+    # Ray calls back after each step of its loop; a Ray that stopped doing so would let it spin.
+    assert rests
