@@ -42,14 +42,15 @@ def searched(tmp_path_factory, people):
 
 def test_a_search_ends_in_a_ranked_table(searched):
     output, found = searched
-    lines = (found / "ranked.md").read_text().splitlines()
+    lines = [line for line in (found / "ranked.md").read_text().splitlines() if line.startswith("|")]
     header, rows = lines[0], [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert "distance <= 0.2" in (found / "ranked.md").read_text()
     assert "best PCK@0.2" in header
     scores = [float(row[2]) for row in rows]
     assert len(rows) == 4
     assert scores == sorted(scores, reverse=True)
-    endings = {row[8] for row in rows}
-    assert endings == {"finished", "stopped early"}
+    # How many fall behind depends on who reports first; one always finishes.
+    assert {"finished"} <= {row[8] for row in rows} <= {"finished", "stopped early"}
     finished = [row for row in rows if row[8] == "finished"]
     # 120 training images in batches of 12; 12 of them for the augmentation networks.
     assert all(row[5] == "20/1/20" for row in finished)
