@@ -14,7 +14,7 @@ from ray.util.placement_group import placement_group_table
 
 # Ray's own: one coordinator for each cluster; and a cleaner of a Train controller that was killed
 # looks for it for ever where there is no dashboard to ask.
-LASTING_ACTORS = {"_AutoscalingCoordinatorActor", "PlacementGroupCleaner"}
+LASTING_ACTORS = {"_AutoscalingCoordinatorActor", "_StatsActor", "PlacementGroupCleaner"}
 
 
 @pytest.fixture(scope="session")
