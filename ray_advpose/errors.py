@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+from pydantic import ValidationError
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: names the file, the field and the value.
@@ -19,6 +21,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or ``""``."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return ``"field.path: what is wrong"`` for the first thing a file's content fails on."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "content"
+    return f"{where}: {first['msg'][0].lower() + first['msg'][1:]}"
 
 
 def run_command(main: Callable[[], int | None]) -> int:

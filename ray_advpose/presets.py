@@ -16,8 +16,8 @@ from ray_advpose.config import (
 )
 from ray_advpose.errors import UserError, nearest
 
-# Plain MSE on small heatmaps sits at "predict zero" for thousands of steps; a foreground weight,
-# a wider target and Adam at 1e-3 leave it at once (docs/DEPARTURES.md, "Small sizes").
+# Under plain MSE small heatmaps can stay at "predict zero" for long; a foreground weight, a wider
+# target and Adam at about 1e-3 learn from the first epoch (docs/DEPARTURES.md, "Small sizes").
 _SMALL_NET = PoseNetConfig(channels=48, input_px=96, poolings=3)
 _SMALL_LOSS = LossConfig(target_sigma_px=1.5, foreground_weight=30.0)
 _SMALL_OPTIM = OptimConfig(

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ray_advpose.data.persons import Protocol, Split
-from ray_advpose.errors import UserError
+from ray_advpose.errors import UserError, first_problem
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[1] = 1
@@ -83,6 +83,4 @@ def read_manifest(directory: Path) -> Manifest:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise UserError(f"{path}: {where}: {first['msg'][0].lower() + first['msg'][1:]}") from None
+        raise UserError(f"{path}: {first_problem(error)}") from None

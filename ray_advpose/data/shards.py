@@ -97,11 +97,6 @@ class ShardSet:
         """Return the number of persons in a split."""
         return self.manifest.counts.get(split, 0)
 
-    def verify(self) -> None:
-        """Read every shard and compare its hash with the manifest; `UserError` on a difference."""
-        for shard in self.manifest.shards:
-            _read_checked(self.directory / shard.file, shard)
-
 
 def read_persons(shards: ShardSet, split: Split, indices: Sequence[int] | np.ndarray) -> PersonArrays:
     """Read persons of a split by their position in it, in any order.

@@ -26,7 +26,7 @@ from ray_advpose.data.shards import ShardSet
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.schedule import Schedule
 
-# A task of 32 images runs at a sixth of the speed of one of 250: starting it costs more than its work.
+# Starting a task costs as much as reading many images, so it must not be tiny.
 _IMAGES_PER_TASK = 256
 _BYTES_PER_TASK = 48 << 20
 # Read ahead so far and no further: what is ahead is lost when a trial is stopped.

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from ray_advpose.data.images import image_size_px
 from ray_advpose.data.persons import BOX_MARGIN, LABEL_TO_EDGE_PX, Person, Source, Split
 from ray_advpose.data.sources.labels import check_joints, require_directory, require_fraction
-from ray_advpose.errors import UserError
+from ray_advpose.errors import UserError, first_problem
 from ray_advpose.pose.skeleton import MPII
 
 _JOINTS = len(MPII.joints)
@@ -135,9 +135,7 @@ def _json_labels(paths: list[Path], notes: list[str]) -> Iterator[_Label]:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "content"
-            raise UserError(f"{path}: {where}: {first['msg'][0].lower() + first['msg'][1:]}") from None
+            raise UserError(f"{path}: {first_problem(error)}") from None
         for person in people:
             joints = np.array(person.joints if person.joints is not None else np.zeros((_JOINTS, 2)))
             visible = np.array(person.joints_vis if person.joints_vis is not None else np.zeros(_JOINTS))
