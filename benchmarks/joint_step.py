@@ -1,6 +1,9 @@
-"""What a joint step costs beside a plain one: both on the same batches, in turn, in one process.
+"""What a joint step costs beside a plain one, and a plain one beside a bare PyTorch loop.
 
-``python benchmarks/joint_step.py --preset lspet-small``
+``python benchmarks/joint_step.py`` times the three on one batch, in turn, in one process, for the
+preset's network in several sizes, and prints the median of the ratios of each turn beside the
+counted bound, 1 + 2/9 + (2/3) G/F: what the joint step must cost if nothing is done twice and
+nothing but convolutions costs anything.
 """
 
 from __future__ import annotations
@@ -9,12 +12,16 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from nets import count_costs
+from torch import Tensor
 
+from ray_advpose.config import Config
 from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
@@ -22,59 +29,121 @@ from ray_advpose.data.sources.synthetic import generate_synthetic
 from ray_advpose.data.task import task_for
 from ray_advpose.presets import PRESETS, preset_named
 from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.draws import random_augmentation
 from ray_advpose.training.joint_step import JointStep
-from ray_advpose.training.pose_step import PoseStep
+from ray_advpose.training.pose_step import PoseStep, StepResult
 from ray_advpose.training.schedule import make_schedule
 from ray_advpose.training.state import TrainState, make_state
 
-_BATCHES = 10
-_WARM_UP = 5
+
+@dataclass(frozen=True)
+class Ratios:
+    """Medians over the turns of one size."""
+
+    plain_s: float
+    plain_over_bare: float
+    joint_over_plain: float
 
 
 def main() -> None:
-    """Print images/s of both steps and the ratio of their medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", default="lspet-small", choices=PRESETS)
-    parser.add_argument("--steps", type=int, default=60)
+    """Print a row for each size of the network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="paper-residual", choices=PRESETS, help="(default: %(default)s)")
+    parser.add_argument("--sizes", nargs="+", default=["1x1", "1x3", "4x3"], help="stacks x blocks a unit")
+    parser.add_argument("--batch", type=int, default=12, help="images (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=11, help="timed turns of each size (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="PyTorch's threads (default: its own choice)")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    config = preset_named(args.preset)
-    with tempfile.TemporaryDirectory() as folder:
-        write_shards(generate_synthetic(persons=400), Path(folder) / "shards", config.net.input_px)
-        shards = ShardSet.open(Path(folder) / "shards")
-        schedule = make_schedule(config, shards.count("train"))
-        slots = np.arange(config.run.global_batch_size)
-        batches = [
-            CanvasBatch.from_rows(step, read_steps(shards, schedule, range(step, step + 1), slots))
-            for step in range(_BATCHES)
-        ]
-        task = task_for(config, shards)
-    state = make_state(config, len(task.skeleton.joints), torch.device("cpu"))
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"{args.preset}, batches of {args.batch}, {_machine(device)}, medians of {args.turns} turns\n")
+    print("| stacks x blocks | plain, images/s | plain / bare | joint / plain | counted bound | over bound | G/F |")
+    print("|---|" + "---:|" * 6)
+    for size in args.sizes:
+        stacks, blocks = map(int, size.split("x"))
+        config = preset_named(args.preset).replaced(
+            {"net.stacks": stacks, "net.blocks_per_unit": blocks, "run.global_batch_size": args.batch}
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            ratios, joints = measure(config, Path(folder), args.turns, device)
+        costs = count_costs(config, joints)
+        print(
+            f"| {size} | {args.batch / ratios.plain_s:.2f} | {ratios.plain_over_bare:.3f}"
+            f" | {ratios.joint_over_plain:.3f} | {costs.joint_bound:.3f}"
+            f" | {ratios.joint_over_plain / costs.joint_bound:.3f} | {costs.g_over_f:.3f} |",
+            flush=True,
+        )
+
+
+def measure(config: Config, folder: Path, turns: int, device: torch.device) -> tuple[Ratios, int]:
+    """Time the three steps in turn; return medians and the number of joints."""
+    batch_size = config.run.global_batch_size
+    write_shards(generate_synthetic(persons=batch_size * 2, image_px=256), folder / "shards", config.net.input_px)
+    shards = ShardSet.open(folder / "shards")
+    config = config.replaced({"stages.pretrain_images": None})
+    schedule = make_schedule(config, shards.count("train"))
+    batch = CanvasBatch.from_rows(0, read_steps(shards, schedule, range(1), np.arange(batch_size))).to(device)
+    task = task_for(config, shards)
+    state = make_state(config, len(task.skeleton.joints), device)
     for net in state.networks.values():
         net.train()
-    steps = {
-        "plain": (PoseStep(task, state.pose_net), ["pose"]),
-        "joint": (JointStep(task, state.pose_net, state.asr_net, state.aho_net), ["pose", "asr", "aho"]),
+    plain = PoseStep(task, state.pose_net)
+    joint = JointStep(task, state.pose_net, state.asr_net, state.aho_net)
+    seen = task.see(batch, random_augmentation(config, 0).to(device))
+
+    def bare() -> StepResult:
+        return (state.pose_net(seen.image) - seen.target[:, None]).square().mean(), {}
+
+    steps: dict[str, tuple[Callable[[], StepResult], list[str]]] = {
+        "bare": (bare, ["pose"]),
+        "plain": (lambda: plain(batch), ["pose"]),
+        "joint": (lambda: joint(batch), ["pose", "asr", "aho"]),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(args.steps + _WARM_UP):
-        for name, (module, trained) in steps.items():
-            seconds[name].append(_timed(module, batches[turn % _BATCHES], state, trained))
-    medians = {name: statistics.median(times[_WARM_UP:]) for name, times in seconds.items()}
-    for name, median in medians.items():
-        print(f"{name}: {config.run.global_batch_size / median:.0f} images/s (median of {args.steps} steps)")
-    print(f"joint / plain: {medians['joint'] / medians['plain']:.2f} plain steps; for the bound see benchmarks/nets.py")
+    for turn in range(turns + 1):
+        # Each step comes first, second and third equally often: what ran before it leaves a warmer cache.
+        for name in (list(steps) * 2)[turn % 3 : turn % 3 + 3]:
+            step, trained = steps[name]
+            taken = _timed(step, state, trained, device)
+            if turn:
+                seconds[name].append(taken)
+    return (
+        Ratios(
+            plain_s=statistics.median(seconds["plain"]),
+            plain_over_bare=_median_ratio(seconds["plain"], seconds["bare"]),
+            joint_over_plain=_median_ratio(seconds["joint"], seconds["plain"]),
+        ),
+        len(task.skeleton.joints),
+    )
 
 
-def _timed(module: nn.Module, batch: CanvasBatch, state: TrainState, trained: list[str]) -> float:
+def _timed(step: Callable[[], StepResult], state: TrainState, trained: list[str], device: torch.device) -> float:
+    _finish(device)
     before = time.perf_counter()
-    loss, _ = module(batch)
+    loss: Tensor = step()[0]
     for name in trained:
         state.optimizers[name].zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     for name in trained:
         state.optimizers[name].step()
+    _finish(device)
     return time.perf_counter() - before
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _median_ratio(these: list[float], those: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(these, those, strict=True))
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} CPU threads"
 
 
 if __name__ == "__main__":

@@ -31,8 +31,9 @@ class _Section(BaseModel):
 
 
 class PoseNetConfig(_Section):
-    """The pose network D: a stacked hourglass."""
+    """The pose network D: a stacked hourglass, or a U-net."""
 
+    architecture: Literal["hourglass", "unet"] = Field("hourglass", json_schema_extra=_STRUCTURAL)
     block: Literal["residual", "dense"] = Field("residual", json_schema_extra=_STRUCTURAL)
     stacks: Count = Field(1, json_schema_extra=_STRUCTURAL)
     blocks_per_unit: Count = Field(1, json_schema_extra=_STRUCTURAL)
@@ -49,7 +50,7 @@ class PoseNetConfig(_Section):
 
     @property
     def lowest_px(self) -> int:
-        """Side of the hourglass's lowest feature map."""
+        """Side of the lowest feature map."""
         return self.heatmap_px >> self.poolings
 
     @model_validator(mode="after")
@@ -64,6 +65,13 @@ class PoseNetConfig(_Section):
             raise ValueError(f"poolings = {self.poolings} leaves a map of one position of input_px = {self.input_px}")
         if self.block == "residual" and self.channels % 4:
             raise ValueError(f"channels = {self.channels} does not divide by 4")
+        if self.architecture == "unet":
+            for field, only in (("block", "residual"), ("stacks", 1), ("blocks_per_unit", 1)):
+                if getattr(self, field) != only:
+                    raise ValueError(
+                        f"{field} = {getattr(self, field)!r} is for hourglasses;"
+                        f" architecture = 'unet' takes {field} = {only!r} only"
+                    )
         return self
 
 
@@ -86,6 +94,7 @@ class AhoConfig(_Section):
     grid_width: int = Field(4, ge=2, json_schema_extra=_STRUCTURAL)
     grid_height: int = Field(4, ge=2, json_schema_extra=_STRUCTURAL)
     max_cells: int = Field(2, ge=1, le=4)
+    hierarchy: Literal["up", "down", "independent"] = Field("up", description="Figure 4; the paper uses the first")
     reference: Literal["random_cells", "none"] = "random_cells"
 
 
@@ -124,7 +133,7 @@ class StagesConfig(_Section):
 
 
 class OptimConfig(_Section):
-    """Optimisers and learning rates of the three stages."""
+    """Optimisers, learning rates of the three stages, and whose images evaluation's BatchNorm statistics are of."""
 
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     pose_lr: Positive = 2.5e-4
@@ -132,6 +141,9 @@ class OptimConfig(_Section):
     plateau_patience_epochs: Count = 5
     pretrain_lr: Positive = 2.5e-4
     joint_lr: Positive = Field(5e-5, description="of both augmentation networks in stage 3")
+    adversarial_bn: Literal["shared", "separate"] = Field(
+        "shared", description="whether adversarial passes move the running statistics that evaluation uses"
+    )
 
 
 class RunSection(_Section):

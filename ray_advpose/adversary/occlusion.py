@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ray_advpose.adversary.bins import sample_index
+
+Hierarchy = Literal["up", "down", "independent"]
 
 
 def vote_cells(joints_in: Tensor, counted: Tensor, input_px: int, grid: tuple[int, int]) -> Tensor:
@@ -75,21 +78,56 @@ def draw_reference_cells(drawn: Tensor, count: Tensor, uniform: Tensor) -> Tenso
     return reference
 
 
-def hierarchical_masks(drawn: Tensor, grid: tuple[int, int], sides: Sequence[int]) -> tuple[Tensor, ...]:
-    """Scale one mask up to every resolution ("a single mask scales up", the first of Figure 4's designs).
+def hierarchical_masks(
+    drawn: Tensor, grid: tuple[int, int], sides: Sequence[int], hierarchy: Hierarchy, shift: Tensor
+) -> tuple[Tensor, ...]:
+    """Turn drawn cells into a mask for every bridge feature, by one of the three designs of Figure 4.
 
-    A position's factor is the share of its area that is not occluded. Where the grid divides the map,
-    as the paper's 4 x 4 does everywhere, that is nearest-neighbour scaling: 0 in occluded cells, 1 elsewhere.
+    ``up``, the paper's: one mask, made on the grid, is scaled up to every resolution. A position's
+    factor is the share of its area that is not occluded. Where the grid divides the map, as the
+    paper's 4 x 4 does everywhere, that is nearest-neighbour scaling: 0 in occluded cells, 1 elsewhere.
     A map that the grid does not divide, or that is coarser than it, gets fractions in between.
 
+    ``down``: one mask, made on the finest map, is scaled down. A drawn cell lies there wherever
+    ``shift`` puts it, and a coarser position is occluded as soon as any part of it is: it "would
+    occlude more than needed".
+
+    ``independent``: every resolution has drawn cells of its own, each scaled as by ``up``.
+
     Args:
-        drawn: (B, h * w) bool, True where a cell is occluded.
+        drawn: (L, B, h * w) bool, True where a cell is occluded; L is 1, and for ``independent`` the
+            number of sides.
         grid: (h, w).
-        sides: Sides of the bridge features the masks are multiplied onto; each divides the largest.
+        sides: Sides of the bridge features, finest first; each divides the first.
+        hierarchy: The design.
+        shift: (B, 2) x and y in cells, how far the grid is moved over the finest map by ``down``.
 
     Returns:
         For each side a (B, 1, side, side) float32 mask.
     """
-    finest = max(sides)
-    mask = F.interpolate((~drawn).float().view(-1, 1, *grid), size=(finest, finest), mode="nearest")
-    return tuple(F.avg_pool2d(mask, finest // side) for side in sides)
+    finest = sides[0]
+    assert len(drawn) == (len(sides) if hierarchy == "independent" else 1), drawn.shape
+    if hierarchy == "down":
+        occluded = _occluded(drawn[0], grid, finest, shift)
+        return tuple(1 - F.max_pool2d(occluded, finest // side) for side in sides)
+    levels = drawn if hierarchy == "independent" else drawn.expand(len(sides), -1, -1)
+    still = torch.zeros_like(shift)
+    return tuple(
+        F.avg_pool2d(1 - _occluded(level, grid, finest, still), finest // side)
+        for level, side in zip(levels, sides, strict=True)
+    )
+
+
+def _occluded(drawn: Tensor, grid: tuple[int, int], side: int, shift: Tensor) -> Tensor:
+    """Lay (B, h * w) drawn cells over a map: (B, 1, side, side) float32, 1 where occluded.
+
+    A position belongs to the cell its upper left corner lies in (nearest neighbour); to none where
+    the grid was shifted off the map.
+    """
+    height, width = grid
+    place = torch.arange(side, device=drawn.device, dtype=torch.float32) / side
+    column = (place * width - shift[:, :1]).floor().long()
+    row = (place * height - shift[:, 1:]).floor().long()
+    cell = row.clamp(0, height - 1)[:, :, None] * width + column.clamp(0, width - 1)[:, None, :]
+    on_grid = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None, :]
+    return (drawn.gather(1, cell.flatten(1)).view_as(cell) & on_grid).float()[:, None]

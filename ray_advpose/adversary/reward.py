@@ -8,7 +8,22 @@ from torch import Tensor
 from ray_advpose.config import RewardConfig
 
 
-def reward_targets(probability: Tensor, drawn: Tensor, harder: Tensor, config: RewardConfig) -> Tensor:
+def verdicts(adversarial: Tensor, reference: Tensor) -> Tensor:
+    """Compare how hard an image was under the adversarial and under the reference augmentation.
+
+    Args:
+        adversarial: (B,) difficulty, higher is harder; NaN where it cannot be told.
+        reference: (B,) likewise.
+
+    Returns:
+        (B,) int64: 1, reward, where the adversarial one was strictly harder; -1, penalty, where it was
+        not, a tie included; 0, neither, where there is nothing to compare.
+    """
+    compared = ~(adversarial.isnan() | reference.isnan())
+    return torch.where(adversarial > reference, 1, -1) * compared
+
+
+def reward_targets(probability: Tensor, drawn: Tensor, verdict: Tensor, config: RewardConfig) -> Tensor:
     """Move probability to the drawn entries (Eq. 5) or away from them (Eq. 6).
 
     Each of the c drawn entries changes by plus alpha or minus beta times its own probability, and
@@ -19,14 +34,14 @@ def reward_targets(probability: Tensor, drawn: Tensor, harder: Tensor, config: R
     Args:
         probability: (B, k) predicted distribution; no gradient flows through it.
         drawn: (B, k) bool, the sampled bin or cells; at least one and fewer than k a row.
-        harder: (B,) bool, the adversarial loss was strictly above the reference's: reward.
+        verdict: (B,) 1 for reward, -1 for penalty, 0 to leave the prediction as it is.
         config: alpha, beta and the optional cap on a single probability.
 
     Returns:
         (B, k) targets that sum to 1, detached.
     """
     with torch.no_grad():
-        rate = torch.where(harder, config.alpha, -config.beta).to(probability.dtype)[:, None]
+        rate = torch.where(verdict > 0, config.alpha, -config.beta).to(probability.dtype)[:, None]
         change = torch.where(drawn, rate * probability, 0.0)
         others = (~drawn).sum(dim=1, keepdim=True)
         share = -change.sum(dim=1, keepdim=True) / others
@@ -35,7 +50,7 @@ def reward_targets(probability: Tensor, drawn: Tensor, harder: Tensor, config: R
         target = target / target.sum(dim=1, keepdim=True)
         if config.probability_cap is not None:
             target = _capped(target, config.probability_cap / probability.shape[1])
-        return target
+        return torch.where((verdict == 0)[:, None], probability, target)
 
 
 def _capped(target: Tensor, cap: float) -> Tensor:

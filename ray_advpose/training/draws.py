@@ -54,8 +54,9 @@ class AdversarialDraws:
         bin_uniform: (B, 2) in [0, 1), which scale and which rotation bin.
         bin_normal: (B, 2) standard normal, where in the bin's Gaussian.
         cells: (B,) int64, how many cells are occluded.
-        cell_uniform: (B, R) in [0, 1), which cells.
-        reference_uniform: (B, T, R) in [0, 1), the cells of the reference, T attempts.
+        cell_uniform: (B, L, R) in [0, 1), which cells, for each of L masks.
+        reference_uniform: (B, L, T, R) in [0, 1), the cells of the reference, T attempts.
+        cell_shift: (B, 2) in [-0.5, 0.5), how far a mask made on the finest map is off the grid, in cells.
     """
 
     bin_uniform: Tensor
@@ -63,6 +64,7 @@ class AdversarialDraws:
     cells: Tensor
     cell_uniform: Tensor
     reference_uniform: Tensor
+    cell_shift: Tensor
 
     def part(self, which: slice | Tensor) -> AdversarialDraws:
         """Return the draws of some of the images."""
@@ -106,16 +108,23 @@ def _random_scale_rotation(rng: np.random.Generator, count: int, config: RandomC
     return scale, np.where(rng.random(count) < 0.6, 0.0, rotation)
 
 
-def adversarial_draws(config: Config, step: int) -> AdversarialDraws:
-    """Draw what sampling from P^s, P^r and P^o needs, for every slot of a global batch."""
+def adversarial_draws(config: Config, step: int, masks: int) -> AdversarialDraws:
+    """Draw what sampling from P^s, P^r and P^o needs, for every slot of a global batch.
+
+    Args:
+        config: The run's config.
+        step: Global step.
+        masks: L, occlusion masks drawn for an image.
+    """
     rng = generator(config.run.seed, Purpose.ADVERSARIAL_DRAW, step)
     count, most = config.run.global_batch_size, config.aho.max_cells
     return AdversarialDraws(
         bin_uniform=_uniform(rng, count, 2),
         bin_normal=_float(rng.standard_normal((count, 2))),
         cells=torch.from_numpy(rng.integers(1, most + 1, count)),
-        cell_uniform=_uniform(rng, count, most),
-        reference_uniform=_uniform(rng, count, _REFERENCE_ATTEMPTS, most),
+        cell_uniform=_uniform(rng, count, masks, most),
+        reference_uniform=_uniform(rng, count, masks, _REFERENCE_ATTEMPTS, most),
+        cell_shift=_uniform(rng, count, 2) - 0.5,
     )
 
 

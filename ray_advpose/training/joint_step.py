@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from ray_advpose.adversary.bins import rotation_bins, sample_index, scale_bins
 from ray_advpose.adversary.occlusion import draw_cells, draw_reference_cells, hierarchical_masks
-from ray_advpose.adversary.reward import kl_divergence, reward_targets
+from ray_advpose.adversary.reward import kl_divergence, reward_targets, verdicts
 from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.bridge import BridgedPoseNet
 from ray_advpose.training.batch import CanvasBatch
@@ -22,7 +23,7 @@ from ray_advpose.training.draws import (
 )
 from ray_advpose.training.inputs import entropy
 from ray_advpose.training.modes import evaluating, untracked
-from ray_advpose.training.pose_step import StepResult, Task
+from ray_advpose.training.pose_step import StepResult, StepStatistics, Task
 
 
 def share_sizes(batch_size: int, asr: bool, aho: bool) -> tuple[int, int, int]:
@@ -42,7 +43,7 @@ class _ShareResult:
 
     pose_losses: Tensor
     augmenter_losses: Tensor | None
-    statistics: dict[str, tuple[Tensor, int]]
+    statistics: StepStatistics
 
 
 class JointStep(nn.Module):
@@ -61,13 +62,15 @@ class JointStep(nn.Module):
         self.aho_net = aho_net
         self._scales = scale_bins(task.config.asr)
         self._rotations = rotation_bins(task.config.asr)
+        self._sides = [side for _, side in pose_net.bridge_shapes]
+        self._masks = len(self._sides) if task.config.aho.hierarchy == "independent" else 1
 
     def forward(self, batch: CanvasBatch) -> StepResult:
         """Return the loss of D and G on a worker's part of the global batch, and its statistics."""
         config, device = self.task.config, batch.canvas.device
         slots = batch.slot.cpu()
         random = random_augmentation(config, batch.step).part(slots).to(device)
-        draws = adversarial_draws(config, batch.step).part(slots).to(device)
+        draws = adversarial_draws(config, batch.step, self._masks).part(slots).to(device)
         sizes = share_sizes(config.run.global_batch_size, self.asr_net is not None, self.aho_net is not None)
         edges = torch.searchsorted(slots, torch.tensor([sizes[0], sizes[0] + sizes[1]])).tolist()
         first, second, third = slice(0, edges[0]), slice(edges[0], edges[1]), slice(edges[1], len(batch))
@@ -84,7 +87,7 @@ class JointStep(nn.Module):
         # Workers' parts of a share may differ by one image; their gradients are averaged, so a mean
         # over each part would give the images of the smaller part more weight.
         workers = config.run.global_batch_size / len(batch)
-        statistics: dict[str, tuple[Tensor, int]] = {}
+        statistics: dict[str, tuple[Tensor, int | Tensor]] = {}
         for size, result in results:
             if result.augmenter_losses is not None:
                 loss = loss + result.augmenter_losses.sum() * (workers / size)
@@ -114,33 +117,24 @@ class JointStep(nn.Module):
                 self._rotations.draw(rotation_index, draws.bin_normal[:, 1]),
             )
         seen = task.see(batch, adversarial)
-        heatmaps = self.pose_net(seen.image)
+        with self._adversarial_norms():
+            heatmaps = self.pose_net(seen.image)
         losses = task.losses(heatmaps, seen)
         with torch.no_grad(), untracked(self.pose_net):
             reference_seen = task.see(batch, reference)
             reference_heatmaps = self.pose_net(reference_seen.image)
             reference_losses = task.losses(reference_heatmaps, reference_seen)
-        harder = task.difficulty(losses, heatmaps, seen) > task.difficulty(
-            reference_losses, reference_heatmaps, reference_seen
+        verdict = verdicts(
+            task.difficulty(losses, heatmaps, seen),
+            task.difficulty(reference_losses, reference_heatmaps, reference_seen),
         )
-        reward = task.config.reward
         divergence = torch.zeros_like(losses)
         for log_probability, index in ((log_scale, scale_index), (log_rotation, rotation_index)):
             drawn = nn.functional.one_hot(index, log_probability.shape[1]).bool()
-            target = reward_targets(log_probability.exp(), drawn, harder, reward)
+            target = reward_targets(log_probability.exp(), drawn, verdict, task.config.reward)
             divergence = divergence + kl_divergence(target, log_probability)
-        count = len(batch)
-        return _ShareResult(
-            losses,
-            divergence,
-            {
-                "loss_asr": (losses.detach().sum(), count),
-                "loss_asr_reference": (reference_losses.sum(), count),
-                "rewarded_asr": (harder.sum(), count),
-                "entropy_scale": (entropy(log_scale.detach()).sum(), count),
-                "entropy_rotation": (entropy(log_rotation.detach()).sum(), count),
-            },
-        )
+        entropies = {"entropy_scale": log_scale, "entropy_rotation": log_rotation}
+        return _ShareResult(losses, divergence, _statistics("asr", losses, reference_losses, verdict, entropies))
 
     def _aho_share(
         self, aho_net: AhoNet, batch: CanvasBatch, random: Augmentation, draws: AdversarialDraws
@@ -151,28 +145,50 @@ class JointStep(nn.Module):
         descent = self.pose_net.descend(seen.image)
         log_cells = aho_net(tuple(feature.detach() for feature in descent.features))
         grid = (config.aho.grid_height, config.aho.grid_width)
-        sides = [feature.shape[-1] for feature in descent.features]
-        drawn = draw_cells(log_cells.detach(), draws.cells, draws.cell_uniform)
-        heatmaps = self.pose_net.ascend(descent, hierarchical_masks(drawn, grid, sides))
+        drawn = torch.stack(
+            [draw_cells(log_cells.detach(), draws.cells, uniform) for uniform in draws.cell_uniform.unbind(1)]
+        )
+        masks = hierarchical_masks(drawn, grid, self._sides, config.aho.hierarchy, draws.cell_shift)
+        with self._adversarial_norms():
+            heatmaps = self.pose_net.ascend(descent, masks)
         losses = task.losses(heatmaps, seen)
         with torch.no_grad(), untracked(self.pose_net):
-            masks = None
+            reference_masks = None
             if config.aho.reference == "random_cells":
-                cells = draw_reference_cells(drawn, draws.cells, draws.reference_uniform)
-                masks = hierarchical_masks(cells, grid, sides)
-            reference_heatmaps = self.pose_net.ascend(descent, masks)
+                cells = torch.stack(
+                    [
+                        draw_reference_cells(level, draws.cells, uniform)
+                        for level, uniform in zip(drawn, draws.reference_uniform.unbind(1), strict=True)
+                    ]
+                )
+                reference_masks = hierarchical_masks(cells, grid, self._sides, config.aho.hierarchy, draws.cell_shift)
+            reference_heatmaps = self.pose_net.ascend(descent, reference_masks)
             reference_losses = task.losses(reference_heatmaps, seen)
-        harder = task.difficulty(losses, heatmaps, seen) > task.difficulty(reference_losses, reference_heatmaps, seen)
-        target = reward_targets(log_cells.exp(), drawn, harder, config.reward)
-        divergence = kl_divergence(target, log_cells)
-        count = len(batch)
-        return _ShareResult(
-            losses,
-            divergence,
-            {
-                "loss_aho": (losses.detach().sum(), count),
-                "loss_aho_reference": (reference_losses.sum(), count),
-                "rewarded_aho": (harder.sum(), count),
-                "entropy_cells": (entropy(log_cells.detach()).sum(), count),
-            },
+        verdict = verdicts(
+            task.difficulty(losses, heatmaps, seen), task.difficulty(reference_losses, reference_heatmaps, seen)
         )
+        targets = [reward_targets(log_cells.exp(), level, verdict, config.reward) for level in drawn]
+        # Masks drawn independently share one prediction and one verdict: each has a target, all weigh alike.
+        divergence = torch.stack([kl_divergence(target, log_cells) for target in targets]).mean(dim=0)
+        return _ShareResult(
+            losses, divergence, _statistics("aho", losses, reference_losses, verdict, {"entropy_cells": log_cells})
+        )
+
+    def _adversarial_norms(self) -> AbstractContextManager[None]:
+        """Whether passes that D learns from under adversarial augmentation move its running statistics."""
+        if self.task.config.optim.adversarial_bn == "separate":
+            return untracked(self.pose_net)
+        return nullcontext()
+
+
+def _statistics(
+    arm: str, losses: Tensor, reference_losses: Tensor, verdict: Tensor, log_probabilities: dict[str, Tensor]
+) -> StepStatistics:
+    """Sum up what an adversarial share came to; the rewarded share is of the images that could be compared."""
+    count = len(losses)
+    return {
+        f"loss_{arm}": (losses.detach().sum(), count),
+        f"loss_{arm}_reference": (reference_losses.sum(), count),
+        f"rewarded_{arm}": ((verdict > 0).sum(), (verdict != 0).sum()),
+        **{name: (entropy(each.detach()).sum(), count) for name, each in log_probabilities.items()},
+    }

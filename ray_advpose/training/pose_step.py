@@ -17,7 +17,7 @@ from ray_advpose.training.batch import CanvasBatch, CanvasGeometry
 from ray_advpose.training.draws import Augmentation, random_augmentation
 from ray_advpose.training.inputs import PoseInput, augmented, person_losses
 
-StepStatistics = Mapping[str, tuple[Tensor, int]]
+StepStatistics = Mapping[str, tuple[Tensor, int | Tensor]]
 """For each name the sum over images, as a 0-dim tensor, and the number of images."""
 
 StepResult = tuple[Tensor, StepStatistics]
@@ -52,7 +52,8 @@ class Task:
         """Return what adversary and reference are compared by: (B,), higher is harder.
 
         The loss, or with ``reward_by: pckh`` the share of joints that are not found, which is what
-        the authors' release compares. A person without a normaliser is then never harder.
+        the authors' release compares; NaN, nothing to compare, for a person without a normaliser or
+        without a joint inside the input.
         """
         if self.config.reward.reward_by == "loss":
             return losses.detach()

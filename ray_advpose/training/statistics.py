@@ -24,7 +24,10 @@ class Meter:
             self._counts[name] = self._counts.get(name, torch.zeros_like(total)) + count
 
     def means(self, device: torch.device) -> dict[str, float]:
-        """Return the mean of everything added so far, over all workers; called on every worker."""
+        """Return the mean of everything added so far, over all workers; called on every worker.
+
+        What was counted for no image is left out.
+        """
         if not self._sums:
             return {}
         table = self._table().to(device)
@@ -40,4 +43,5 @@ class Meter:
         return torch.stack([torch.stack([self._sums[name], self._counts[name]]) for name in sorted(self._sums)])
 
     def _divided(self, table: Tensor) -> dict[str, float]:
-        return {name: total / count for name, (total, count) in zip(sorted(self._sums), table.tolist(), strict=True)}
+        rows = zip(sorted(self._sums), table.tolist(), strict=True)
+        return {name: total / count for name, (total, count) in rows if count}

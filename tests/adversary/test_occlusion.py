@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ray_advpose.adversary.occlusion import draw_cells, draw_reference_cells, hierarchical_masks, vote_cells
 
@@ -72,22 +74,68 @@ def test_reference_cells_are_uniform():
     torch.testing.assert_close(reference.float().mean(dim=0), expected, atol=0.02, rtol=0)
 
 
-def test_masks_scale_one_grid_up_to_every_side():
-    drawn = torch.tensor([[False, True, False, False], [True, False, False, True]])
-    fine, coarse = hierarchical_masks(drawn, (2, 2), [4, 2])
+STILL = torch.zeros(1, 2)
+
+
+def test_one_mask_scales_up_to_every_side():
+    drawn = torch.tensor([[[False, True, False, False], [True, False, False, True]]])
+    fine, coarse = hierarchical_masks(drawn, (2, 2), [4, 2], "up", STILL.expand(2, 2))
     assert coarse.tolist() == [[[[1, 0], [1, 1]]], [[[0, 1], [1, 0]]]]
     assert fine[0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
     assert fine.shape == (2, 1, 4, 4)
 
 
-@pytest.mark.parametrize("side", [4, 8, 64])
-def test_an_occluded_cell_covers_its_share_of_every_map(side):
-    drawn = torch.zeros(16, 16, dtype=torch.bool)
-    drawn.fill_diagonal_(True)
-    (mask,) = hierarchical_masks(drawn, (4, 4), [side])
-    cell = side // 4
-    for index in range(16):
-        row, column = divmod(index, 4)
-        expected = torch.ones(side, side)
-        expected[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = 0
-        assert torch.equal(mask[index, 0], expected)
+@pytest.mark.parametrize("hierarchy", ["up", "down", "independent"])
+def test_an_occluded_cell_covers_its_share_of_every_map(hierarchy):
+    # Where the grid divides every map, nothing is shifted and all draws agree, the designs agree as well.
+    sides = [64, 32, 16, 8, 4]
+    drawn = torch.eye(16, dtype=torch.bool).expand(5 if hierarchy == "independent" else 1, 16, 16)
+    masks = hierarchical_masks(drawn, (4, 4), sides, hierarchy, STILL.expand(16, 2))
+    for side, mask in zip(sides, masks, strict=True):
+        cell = side // 4
+        for index in range(16):
+            row, column = divmod(index, 4)
+            expected = torch.ones(side, side)
+            expected[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = 0
+            assert torch.equal(mask[index, 0], expected)
+
+
+def test_a_grid_that_does_not_divide_the_map_gives_shares_of_area():
+    # One of 2 x 2 cells on a 3 x 3 map scaled from 6 x 6: a whole position, half of its neighbours, a quarter.
+    drawn = torch.tensor([[[True, False, False, False]]])
+    _, mask = hierarchical_masks(drawn, (2, 2), [6, 3], "up", STILL)
+    assert mask[0, 0].tolist() == [[0, 0.5, 1], [0.5, 0.75, 1], [1, 1, 1]]
+
+
+def test_a_mask_made_on_the_finest_map_occludes_whatever_it_touches_below():
+    # The upper left of 2 x 2 cells, moved right by half a cell: columns 2 to 5 of the finest 8 x 8 map.
+    drawn = torch.tensor([[[True, False, False, False]]])
+    finest, middle, lowest = hierarchical_masks(drawn, (2, 2), [8, 4, 2], "down", torch.tensor([[0.5, 0.0]]))
+    assert (finest[0, 0] == 0).nonzero().tolist() == [[row, column] for row in range(4) for column in range(2, 6)]
+    assert (middle[0, 0] == 0).nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    assert lowest[0, 0].tolist() == [[0, 0], [1, 1]]  # twice what was drawn
+
+
+def test_what_is_shifted_off_the_map_occludes_nothing():
+    drawn = torch.tensor([[[True, False, False, False]]])
+    finest, lowest = hierarchical_masks(drawn, (2, 2), [4, 2], "down", torch.tensor([[-0.5, -0.5]]))
+    assert (finest[0, 0] == 0).nonzero().tolist() == [[0, 0]]
+    assert lowest[0, 0].tolist() == [[0, 1], [1, 1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 15), st.floats(-0.5, 0.5, exclude_max=True), st.floats(-0.5, 0.5, exclude_max=True))
+def test_scaling_down_never_occludes_less_than_the_finest_map(cell, x, y):
+    drawn = torch.zeros(1, 1, 16, dtype=torch.bool)
+    drawn[..., cell] = True
+    masks = hierarchical_masks(drawn, (4, 4), [64, 32, 16, 8, 4], "down", torch.tensor([[x, y]]))
+    shares = [(mask == 0).float().mean().item() for mask in masks]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 4 / 16
+
+
+def test_independent_masks_differ_by_resolution():
+    drawn = torch.tensor([[[True, False, False, False]], [[False, False, False, True]]])
+    fine, coarse = hierarchical_masks(drawn, (2, 2), [4, 2], "independent", STILL)
+    assert fine[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
+    assert coarse[0, 0].tolist() == [[1, 1], [1, 0]]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_advpose.adversary.reward import kl_divergence, reward_targets
+from ray_advpose.adversary.reward import kl_divergence, reward_targets, verdicts
 from ray_advpose.config import RewardConfig
 
 PAPER = RewardConfig(alpha=0.2, beta=0.5)
@@ -15,7 +15,7 @@ def target_of(probability, drawn, harder, config=PAPER):
     rows = reward_targets(
         torch.tensor([probability], dtype=torch.float64),
         torch.tensor([drawn], dtype=torch.bool),
-        torch.tensor([harder]),
+        torch.tensor([1 if harder else -1]),
         config,
     )
     return rows[0].tolist()
@@ -38,10 +38,31 @@ def test_two_drawn_cells_each_move_by_their_own_probability():
     assert target_of([0.4, 0.3, 0.2, 0.1], [1, 0, 0, 1], False) == pytest.approx([0.2, 0.425, 0.325, 0.05])
 
 
+def test_rates_of_one_double_a_bin_or_empty_it():
+    whole = RewardConfig(alpha=1.0, beta=1.0)
+    # 0.4 + 0.4 for the drawn bin; 0.4 / 2 off each of the other two.
+    assert target_of([0.4, 0.3, 0.3], [1, 0, 0], True, whole) == pytest.approx([0.8, 0.1, 0.1])
+    assert target_of([0.4, 0.3, 0.3], [1, 0, 0], False, whole) == pytest.approx([0, 0.5, 0.5])
+
+
+def test_strictly_harder_is_rewarded_and_a_tie_is_penalised():
+    adversarial = torch.tensor([0.3, 0.2, 0.1, math.nan, 0.3, math.nan])
+    reference = torch.tensor([0.2, 0.2, 0.2, 0.1, math.nan, math.nan])
+    assert verdicts(adversarial, reference).tolist() == [1, -1, -1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("cap", [None, 1.2])
+def test_without_a_comparison_the_prediction_is_its_own_target(cap):
+    probability = torch.tensor([[0.5, 0.3, 0.2]])
+    drawn = torch.tensor([[True, False, False]])
+    target = reward_targets(probability, drawn, torch.tensor([0]), RewardConfig(probability_cap=cap))
+    assert torch.equal(target, probability)
+
+
 def test_rows_are_rewarded_on_their_own():
     probability = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
     drawn = torch.tensor([[True, False, False], [False, False, True]])
-    target = reward_targets(probability, drawn, torch.tensor([True, False]), PAPER)
+    target = reward_targets(probability, drawn, torch.tensor([1, -1]), PAPER)
     torch.testing.assert_close(target, torch.tensor([[0.6, 0.25, 0.15], [0.55, 0.35, 0.1]]))
 
 
@@ -86,7 +107,7 @@ def test_targets_are_distributions_that_move_the_right_way(prediction, harder, a
 
 def test_targets_are_constants():
     logits = torch.zeros(1, 3, requires_grad=True)
-    target = reward_targets(logits.softmax(1), torch.tensor([[True, False, False]]), torch.tensor([True]), PAPER)
+    target = reward_targets(logits.softmax(1), torch.tensor([[True, False, False]]), torch.tensor([1]), PAPER)
     assert not target.requires_grad
 
 

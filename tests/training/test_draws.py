@@ -13,6 +13,10 @@ from ray_advpose.training.draws import (
 MANY = 6000
 
 
+def two_mask_draws(config, step):
+    return adversarial_draws(config, step, masks=2)
+
+
 def config_with(**fields):
     return Config().replaced({"run.global_batch_size": MANY, **fields})
 
@@ -23,13 +27,13 @@ def columns(draws):
 
 def test_a_step_always_draws_the_same_and_another_step_differently():
     config = Config()
-    for draw in (random_augmentation, adversarial_draws):
+    for draw in (random_augmentation, two_mask_draws):
         for first, again, later in zip(*(columns(draw(config, step)) for step in (3, 3, 4)), strict=True):
             assert torch.equal(first, again)
             assert not torch.equal(first, later)
 
 
-@pytest.mark.parametrize("draw", [random_augmentation, adversarial_draws])
+@pytest.mark.parametrize("draw", [random_augmentation, two_mask_draws])
 def test_a_slot_gets_the_same_whatever_the_number_of_workers(draw):
     whole = draw(Config(), 5)
     for workers in (2, 3):
@@ -78,8 +82,11 @@ def test_flip_and_colour_can_be_switched_off():
 
 
 def test_adversarial_draws_are_uniform_and_normal():
-    draws = adversarial_draws(config_with(), 0)
-    for values in (draws.bin_uniform, draws.cell_uniform, draws.reference_uniform):
+    draws = two_mask_draws(config_with(), 0)
+    assert draws.cell_uniform.shape == (MANY, 2, 2)
+    assert draws.reference_uniform.shape == (MANY, 2, 8, 2)
+    assert abs(np.corrcoef(draws.cell_uniform[:, :, 0].T)[0, 1]) < 0.05
+    for values in (draws.bin_uniform, draws.cell_uniform, draws.reference_uniform, draws.cell_shift + 0.5):
         assert values.min() >= 0
         assert values.max() < 1
         assert values.mean().item() == pytest.approx(0.5, abs=0.02)
@@ -90,7 +97,7 @@ def test_adversarial_draws_are_uniform_and_normal():
 
 def test_uniform_draws_never_reach_one_as_float32():
     # A float64 draw of 1 - 2e-8 would be rounded to 1: about one in 34 million, met here by counting bits.
-    values = adversarial_draws(config_with(), 1).reference_uniform
+    values = two_mask_draws(config_with(), 1).reference_uniform
     assert torch.equal(values * 2**24, (values * 2**24).round())
     assert values.max() <= 1 - 2**-24
 
