@@ -12,7 +12,7 @@ from ray_advpose.config import (
     parse_override,
 )
 from ray_advpose.errors import UserError
-from ray_advpose.nets.hourglass import StackedHourglass
+from ray_advpose.nets.pose_net import make_pose_net
 from ray_advpose.presets import PRESETS, preset_named
 
 
@@ -36,6 +36,7 @@ from ray_advpose.presets import PRESETS, preset_named
         ("run.global_batch_size", 2),
         ("run.seed", -1),
         ("net.stacks", 0),
+        ("net.architecture", "resnet"),
     ],
 )
 def test_a_value_out_of_bounds_names_field_and_value(field, value):
@@ -55,6 +56,12 @@ def test_rates_up_to_and_including_one_are_allowed(rate):
     [
         ({"net.input_px": 100}, ["net: input_px = 100", "32"]),
         ({"net.channels": 50}, ["channels = 50", "4"]),
+        ({"net.architecture": "unet", "net.stacks": 2}, ["net: stacks = 2 is for hourglasses", "takes 1 only"]),
+        ({"net.architecture": "unet", "net.block": "dense"}, ["net: block = 'dense' is for hourglasses", "'residual'"]),
+        (
+            {"net.architecture": "unet", "net.blocks_per_unit": 3},
+            ["net: blocks_per_unit = 3 is for hourglasses", "architecture = 'unet'"],
+        ),
         ({"run.num_workers": 5}, ["run.global_batch_size = 24", "run.num_workers = 5"]),
         ({"run.num_workers": 12}, ["run.global_batch_size = 24", "12 workers"]),
         ({"aho.grid_height": 25}, ["aho.grid_height = 25", "24 px"]),
@@ -66,6 +73,7 @@ def test_fields_that_do_not_go_together(overrides, words):
         Config().replaced(overrides)
     for word in words:
         assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_without_an_augmentation_network_a_worker_may_have_two_images():
@@ -120,7 +128,7 @@ def test_overrides_are_read_as_yaml():
 
 def test_structural_fields_are_the_ones_that_shape_tensors():
     structural = {name for name, _ in fields() if is_structural(name)}
-    assert {"net.channels", "asr.scale_bins", "asr.rotation_bins", "aho.grid_width"} <= structural
+    assert {"net.architecture", "net.channels", "asr.scale_bins", "asr.rotation_bins", "aho.grid_width"} <= structural
     assert not structural & {"reward.alpha", "optim.pose_lr", "asr.max_rotation_deg", "run.seed"}
     assert field_of("reward.alpha", "test").default == 0.2
 
@@ -150,6 +158,8 @@ def test_an_unknown_preset_names_the_nearest_one():
         preset_named("paper-residul")
 
 
-def test_heatmaps_are_a_quarter_and_the_lowest_map_is_as_small_as_the_net_makes_it(tiny_config):
-    sides = [side for _, side in StackedHourglass(tiny_config.net, 3).bridge_shapes]
-    assert (sides[0], sides[-1]) == (tiny_config.net.heatmap_px, tiny_config.net.lowest_px) == (8, 2)
+@pytest.mark.parametrize("architecture", ["hourglass", "unet"])
+def test_heatmaps_are_a_quarter_and_the_lowest_map_is_as_small_as_the_net_makes_it(tiny_config, architecture):
+    config = tiny_config.replaced({"net.architecture": architecture}).net
+    sides = [side for _, side in make_pose_net(config, 3).bridge_shapes]
+    assert (sides[0], sides[-1]) == (config.heatmap_px, config.lowest_px) == (8, 2)

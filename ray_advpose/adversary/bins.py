@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ray_advpose.config import AsrConfig
+from ray_advpose.sections import AsrConfig
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ray_advpose.config import RewardConfig
+from ray_advpose.sections import RewardConfig
 
 
 def verdicts(adversarial: Tensor, reference: Tensor) -> Tensor:

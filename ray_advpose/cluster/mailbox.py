@@ -25,6 +25,8 @@ class Assignment:
         data: Folder of the shards.
         output: Folder below which this trial's checkpoints go.
         checkpoint: Folder of the checkpoint to start from; None starts from fresh weights.
+        pose_stage: Without a checkpoint, the end of another run's equal stage 1 to start from.
+        share_pose_stage: Where to put the end of stage 1 for other runs; None keeps it to this run.
     """
 
     trial_id: str
@@ -33,6 +35,8 @@ class Assignment:
     data: str
     output: str
     checkpoint: str | None
+    pose_stage: str | None = None
+    share_pose_stage: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

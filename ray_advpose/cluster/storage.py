@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, write_checkpoint
@@ -31,6 +33,25 @@ def commit_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> Pa
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return final
+
+
+def share_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> None:
+    """Write a checkpoint where other runs look for it, unless one of them has put an equal one there."""
+    if is_committed(folder):
+        return
+    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
+    try:
+        write_checkpoint(partial, state, data)
+        # Who comes second at the same time finds the folder taken, by the same content.
+        with suppress(OSError):
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_committed(folder: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    return (folder / MANIFEST).is_file()
 
 
 def keep_checkpoints(folder: Path, steps_by_score: Sequence[int], keep_last: int) -> None:

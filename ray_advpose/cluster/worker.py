@@ -12,7 +12,7 @@ import torch
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.records import run_records
 from ray_advpose.cluster.serving import Metrics, ReportFunction
-from ray_advpose.cluster.storage import commit_checkpoint, keep_checkpoints
+from ray_advpose.cluster.storage import commit_checkpoint, keep_checkpoints, share_checkpoint
 from ray_advpose.config import config_from_dict
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.stream import stream_batches
@@ -20,6 +20,7 @@ from ray_advpose.data.task import identity_of, occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.checkpoint import load_checkpoint
 from ray_advpose.training.loop import train_epochs
+from ray_advpose.training.pose_stage import ends_pose_stage, load_pose_stage
 from ray_advpose.training.schedule import Stage, make_schedule
 from ray_advpose.training.state import EpochRecord, TrainState, make_state
 
@@ -44,8 +45,11 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
     identity = identity_of(shards)
     schedule = make_schedule(config, shards.count("train"))
     state = make_state(config, len(task.skeleton.joints), ray.train.torch.get_device())
+    source = assignment.checkpoint or assignment.pose_stage
     if assignment.checkpoint is not None:
         load_checkpoint(Path(assignment.checkpoint), state, identity)
+    elif assignment.pose_stage is not None:
+        load_pose_stage(Path(assignment.pose_stage), state, identity)
     output = Path(assignment.output)
     validation = ScoredSplit(shards, "val", task)
     with ExitStack() as open_until_left:
@@ -62,7 +66,7 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
             return score.pooled
 
         if records is not None:
-            records.begin(state.step, assignment.checkpoint, _notes(state))
+            records.begin(state.step, source, _notes(state))
         for record in train_epochs(
             state,
             task,
@@ -83,6 +87,8 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
                         [record.step for record in sorted(state.history, key=lambda record: -record.metric)],
                         config.run.keep_last_checkpoints,
                     )
+                if assignment.share_pose_stage is not None and ends_pose_stage(record, config):
+                    share_checkpoint(state, identity, Path(assignment.share_pose_stage))
             if not report(_metrics(record, state, schedule.total_steps), checkpoint, done):
                 break
 

@@ -1,4 +1,4 @@
-"""Scoring a checkpoint on a split: networks from its folder, predictions, score."""
+"""What a checkpoint predicts on a split, and what that is worth: networks from its folder, predictions, score."""
 
 from __future__ import annotations
 
@@ -8,14 +8,50 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ray_advpose.data.persons import Split
+from ray_advpose.data.persons import Protocol, Split
+from ray_advpose.data.prediction_files import write_predictions
+from ray_advpose.data.rescoring import caption_with
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import task_for
-from ray_advpose.data.validation import ScoredSplit
+from ray_advpose.data.validation import ScoredSplit, Truth
 from ray_advpose.errors import UserError
-from ray_advpose.pose.metrics import Score, score
+from ray_advpose.pose.metrics import score
+from ray_advpose.pose.score import Score
 from ray_advpose.training.checkpoint import data_identity, load_networks, read_config, read_manifest
 from ray_advpose.training.state import make_state
+
+
+@dataclass(frozen=True)
+class CheckpointPredictions:
+    """What a checkpoint predicts on a split, with what scores it.
+
+    Attributes:
+        predictions_px: (N, J, 2) float64 in original-image pixels.
+        truth: Names and ground truth of the split.
+        protocol: How the data is scored.
+        decoder: How heatmaps became joints.
+        flip_test: Whether heatmaps were averaged with the mirrored crop's.
+    """
+
+    predictions_px: np.ndarray
+    truth: Truth
+    protocol: Protocol
+    decoder: str
+    flip_test: bool
+
+    def write(self, path: Path) -> None:
+        """Write a file that scores itself (`ray_advpose.data.rescoring.score_file`); whole or not at all."""
+        write_predictions(
+            path,
+            self.predictions_px,
+            self.truth.person_id,
+            self.truth.joints_px,
+            self.truth.annotated,
+            self.truth.normalizer_px,
+            protocol=self.protocol,
+            decoder=self.decoder,
+            flip_test=self.flip_test,
+        )
 
 
 @dataclass(frozen=True)
@@ -35,8 +71,8 @@ class ScoredCheckpoint:
     caption: str
 
 
-def score_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bool) -> ScoredCheckpoint:
-    """Predict a split with a checkpoint's pose network and score the predictions.
+def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bool) -> CheckpointPredictions:
+    """Predict a split with a checkpoint's pose network.
 
     Raises:
         UserError: The checkpoint is not whole, its joints are not the data's, or the split is empty.
@@ -50,10 +86,21 @@ def score_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bo
         )
     config = read_config(folder)
     task = task_for(config, shards)
+    scored = ScoredSplit(shards, split, task)
     state = make_state(config, len(task.skeleton.joints), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     load_networks(folder, state)
-    scored = ScoredSplit(shards, split, task)
-    predictions, truth = scored.predictions(state.pose_net, flip_test), scored.truth
-    result = score(shards.manifest.protocol, predictions, truth.joints_px, truth.annotated, truth.normalizer_px)
-    caption = f"{result.caption}; decoder {config.loss.decoder}, flip test {'on' if flip_test else 'off'}"
-    return ScoredCheckpoint(predictions, truth.person_id, result, caption)
+    predictions_px = scored.predictions(state.pose_net, flip_test)
+    return CheckpointPredictions(predictions_px, scored.truth, shards.manifest.protocol, config.loss.decoder, flip_test)
+
+
+def score_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bool) -> ScoredCheckpoint:
+    """Predict a split with a checkpoint's pose network and score the predictions.
+
+    Raises:
+        UserError: As `predict_checkpoint`, or nobody in the split has a normaliser.
+    """
+    found = predict_checkpoint(folder, shards, split, flip_test)
+    truth = found.truth
+    result = score(found.protocol, found.predictions_px, truth.joints_px, truth.annotated, truth.normalizer_px)
+    caption = caption_with(result, found.decoder, found.flip_test)
+    return ScoredCheckpoint(found.predictions_px, truth.person_id, result, caption)

@@ -17,9 +17,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ray_advpose.config import AhoConfig, AsrConfig, PoseNetConfig
 from ray_advpose.nets.blocks import make_block
 from ray_advpose.nets.bridge import BridgeShapes
+from ray_advpose.sections import AhoConfig, AsrConfig, PoseNetConfig
 
 
 class AsrNet(nn.Module):

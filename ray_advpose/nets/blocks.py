@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ray_advpose.config import PoseNetConfig
+from ray_advpose.sections import PoseNetConfig
 
 _BOTTLENECK = 4  # width of a dense layer's 1x1 convolution over its growth: "neck size 4"
 
@@ -76,3 +76,20 @@ def make_block(config: PoseNetConfig, channels: int) -> nn.Module:
 def make_unit(config: PoseNetConfig) -> nn.Sequential:
     """``config.blocks_per_unit`` blocks of the pose net's kind and width in a row."""
     return nn.Sequential(*(make_block(config, config.channels) for _ in range(config.blocks_per_unit)))
+
+
+def make_stem(channels: int) -> nn.Sequential:
+    """Network input to a feature map of a quarter of its side, ``channels`` wide.
+
+    Every pose net has this residual stem: a dense block cannot change the width, as a stem has to.
+    """
+    quarter, half = channels // 4, channels // 2
+    return nn.Sequential(
+        nn.Conv2d(3, quarter, 7, stride=2, padding=3),
+        nn.BatchNorm2d(quarter),
+        nn.ReLU(inplace=True),
+        Residual(quarter, half),
+        nn.MaxPool2d(2),
+        Residual(half, half),
+        Residual(half, channels),
+    )

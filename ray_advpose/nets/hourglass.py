@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ray_advpose.config import PoseNetConfig
-from ray_advpose.nets.blocks import Residual, make_unit
+from ray_advpose.nets.blocks import make_stem, make_unit
 from ray_advpose.nets.bridge import BridgedPoseNet, BridgeShapes, Descent, mask_features
+from ray_advpose.sections import PoseNetConfig
 
 
 class StackedHourglass(BridgedPoseNet):
@@ -63,23 +63,6 @@ class StackedHourglass(BridgedPoseNet):
         self, stack: int, features: tuple[Tensor, ...], masks: Sequence[Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         return self.readouts[stack](self.ways_up[stack](mask_features(features, masks)))
-
-
-def make_stem(channels: int) -> nn.Sequential:
-    """Network input to a feature map of a quarter of its side, ``channels`` wide.
-
-    Dense nets have the same residual stem: a dense block cannot change the width.
-    """
-    quarter, half = channels // 4, channels // 2
-    return nn.Sequential(
-        nn.Conv2d(3, quarter, 7, stride=2, padding=3),
-        nn.BatchNorm2d(quarter),
-        nn.ReLU(inplace=True),
-        Residual(quarter, half),
-        nn.MaxPool2d(2),
-        Residual(half, half),
-        Residual(half, channels),
-    )
 
 
 class WayDown(nn.Module):

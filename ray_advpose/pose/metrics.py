@@ -6,85 +6,17 @@ show, so a `Score` carries its own definition with it. Percentages run from 0 to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ray_advpose.errors import UserError, nearest
+from ray_advpose.pose.score import CURVE_THRESHOLDS, Metric, Score
 from ray_advpose.pose.skeleton import LSP, MPII, Skeleton
 
-Metric = Literal["PCKh", "PCK"]
-
 PCK_THRESHOLDS = {"mpii": 0.5, "lsp": 0.2, "lspet": 0.2}
-CURVE_THRESHOLDS = np.arange(1, 51) / 100
-_NORMALIZERS = {"PCKh": "0.6 x head rectangle's diagonal", "PCK": "left shoulder to right hip"}
-
-
-@dataclass(frozen=True, eq=False)
-class Score:
-    """The outcome of one evaluation; every accuracy is in percent, NaN where nothing counts.
-
-    Attributes:
-        metric: ``PCKh`` (normalised by the head) or ``PCK`` (by the torso).
-        threshold: A joint is correct when distance / normaliser <= threshold.
-        skeleton: Joint order and groups.
-        joint_accuracy: (J,) accuracy over the persons whose joint counts.
-        joint_counts: (J,) int64 instances counted.
-        groups: Accuracy by row of a result table, the unweighted mean of the row's joints.
-        mean_joint: Unweighted mean over the joints that count (the paper's Table 1 by our reading).
-        mean_of_groups: Unweighted mean over ``groups``.
-        pooled: Accuracy over all counted instances together (the official total).
-        strict_threshold: A second, tighter threshold.
-        strict_mean_joint: ``mean_joint`` there.
-        strict_pooled: ``pooled`` there.
-        curve: (50,) ``pooled`` at `CURVE_THRESHOLDS`, 0.01..0.5.
-        area: Mean height of the curve, by the trapezoidal rule.
-        median_error_px: (2,) median of prediction - truth on x and y, in original-image pixels, over
-            counted instances with a finite prediction; a decoder's bias shows here.
-        persons: Persons scored.
-        persons_left_out: Persons without a usable normaliser.
-    """
-
-    metric: Metric
-    threshold: float
-    skeleton: Skeleton
-    joint_accuracy: np.ndarray
-    joint_counts: np.ndarray
-    groups: Mapping[str, float]
-    mean_joint: float
-    mean_of_groups: float
-    pooled: float
-    strict_threshold: float
-    strict_mean_joint: float
-    strict_pooled: float
-    curve: np.ndarray
-    area: float
-    median_error_px: np.ndarray
-    persons: int
-    persons_left_out: int
-
-    @property
-    def joints_counted(self) -> int:
-        """Number of joints with at least one counted instance: the 14 in ``pooled14``."""
-        return int((self.joint_counts > 0).sum())
-
-    @property
-    def caption(self) -> str:
-        """The definition behind the figures, as a table must state it."""
-        heads = dict(self.skeleton.groups)["Head"]
-        return (
-            f"{self.metric}@{self.threshold:g}: distance <= {self.threshold:g} x ({_NORMALIZERS[self.metric]});"
-            f" Head = mean({', '.join(heads)}); {self.joints_counted} joints;"
-            f" {self.persons} persons, {self.persons_left_out} left out without a normaliser"
-        )
-
-    def joint(self, name: str) -> float:
-        """Return the accuracy of one joint, e.g. ``head_top``, which is not the group ``Head``."""
-        return float(self.joint_accuracy[self.skeleton.index(name)])
 
 
 def relative_distances(
@@ -147,29 +79,37 @@ def pck(
     relative = relative_distances(predictions_px, truth_px, counted, normalizer_px)
     counted = ~np.isnan(relative)
     joint_accuracy = _joint_accuracy(relative, threshold)
+    strict_joint_accuracy = _joint_accuracy(relative, strict_threshold)
     groups = {
         title: _mean(joint_accuracy[[skeleton.index(joint) for joint in joints]]) for title, joints in skeleton.groups
     }
     curve = np.array([_pooled(relative, at) for at in CURVE_THRESHOLDS])
-    error_px = (predictions_px.astype(np.float64) - truth_px)[counted & np.isfinite(relative)]
+    error_px = predictions_px.astype(np.float64) - truth_px
+    finite = np.isfinite(relative)
     return Score(
         metric=metric,
         threshold=threshold,
         skeleton=skeleton,
+        relative=relative,
         joint_accuracy=joint_accuracy,
         joint_counts=counted.sum(axis=0),
+        joint_median_error_px=np.stack(
+            [_median(error_px[finite[:, joint], joint]) for joint in range(finite.shape[1])]
+        ),
         groups=groups,
         mean_joint=_mean(joint_accuracy),
         mean_of_groups=_mean(np.array(list(groups.values()))),
         pooled=_pooled(relative, threshold),
         strict_threshold=strict_threshold,
-        strict_mean_joint=_mean(_joint_accuracy(relative, strict_threshold)),
+        strict_joint_accuracy=strict_joint_accuracy,
+        strict_mean_joint=_mean(strict_joint_accuracy),
         strict_pooled=_pooled(relative, strict_threshold),
         curve=curve,
         area=float(np.trapezoid(curve, CURVE_THRESHOLDS) / (CURVE_THRESHOLDS[-1] - CURVE_THRESHOLDS[0])),
-        median_error_px=np.median(error_px, axis=0) if len(error_px) else np.full(2, np.nan),
+        median_error_px=_median(error_px[finite]),
+        not_finite=int((counted & ~finite).sum()),
         persons=int(usable.sum()),
-        persons_left_out=int((~usable).sum()),
+        left_out=np.flatnonzero(~usable),
     )
 
 
@@ -278,6 +218,10 @@ def _pooled(relative: np.ndarray, threshold: float) -> float:
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def _median(error_px: np.ndarray) -> np.ndarray:
+    return np.median(error_px, axis=0) if len(error_px) else np.full(2, np.nan)
 
 
 def _check(predictions_px: np.ndarray, truth_px: np.ndarray, annotated: np.ndarray, skeleton: Skeleton) -> None:

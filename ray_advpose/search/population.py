@@ -39,6 +39,7 @@ class Search:
         fingerprint: Of the data.
         score_name: What trials are ranked by, e.g. ``PCK@0.2``.
         overrides: One mapping of dotted fields to values a trial.
+        labels: What each trial is called, where it is more than one draw among many; else empty.
         grace_joint_epochs: Epochs of stage 3 that every trial gets before it can be stopped.
         reduction_factor: One in this many trials passes a rung.
     """
@@ -48,6 +49,7 @@ class Search:
     fingerprint: str
     score_name: str
     overrides: list[dict[str, Any]]
+    labels: list[str]
     grace_joint_epochs: int
     reduction_factor: int
 
@@ -97,7 +99,9 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
                 name=_TUNE,
                 storage_path=str(output),
                 failure_config=tune.FailureConfig(max_failures=_TRIAL_FAILURES),
-                callbacks=[SearchProgress(output / _ENDINGS, len(search.overrides), layout.slots, search.score_name)],
+                callbacks=[
+                    SearchProgress(output / _ENDINGS, search.overrides, search.labels, layout.slots, search.score_name)
+                ],
                 verbose=0,
             ),
         )

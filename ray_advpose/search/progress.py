@@ -25,9 +25,22 @@ class SearchProgress(tune.Callback):
     It also writes down how each trial ended, which Tune's results do not tell.
     """
 
-    def __init__(self, endings: Path, trials: int, slots: int, score_name: str) -> None:
+    def __init__(
+        self, endings: Path, overrides: list[dict[str, Any]], labels: list[str], slots: int, score_name: str
+    ) -> None:
+        """Take what there is to tell.
+
+        Args:
+            endings: The file in which endings are noted.
+            overrides: What each trial tries.
+            labels: What each trial is called in front of its name; may be empty.
+            slots: Trials that run at a time.
+            score_name: What the score is, e.g. ``PCK@0.2``.
+        """
         self._endings = endings
-        self._trials = trials
+        self._trials = len(overrides)
+        self._overrides = overrides
+        self._labels = labels
         self._slots = slots
         self._score_name = score_name
         self._shares: dict[str, float] = {}
@@ -54,7 +67,7 @@ class SearchProgress(tune.Callback):
         ]
         others = ((other.last_result or {}).get("best_metric", float("-inf")) for other in trials)
         self._say(
-            f"{trial.trial_id} {result['stage']} epoch {result['epoch']}",
+            f"{self._name(trial)} {result['stage']} epoch {result['epoch']}",
             f"step {result['step']}/{result['total_steps']}",
             f"{result['images_per_s']:.0f} images/s",
             f"{self._score_name} {result['metric']:.1f}, best of all {max(result['best_metric'], *others):.1f}",
@@ -67,15 +80,18 @@ class SearchProgress(tune.Callback):
         share = _share(trial.last_result or {})
         ended = sum(other.is_finished() or other is trial for other in trials)
         self._write_ending(trial, FINISHED if share >= 1 else STOPPED)
-        self._say(
-            f"{trial.trial_id} " + (FINISHED if share >= 1 else f"{STOPPED}, after {100 * share:.0f} % of its steps"),
-            f"{ended}/{self._trials} trials ended",
-        )
+        how = FINISHED if share >= 1 else f"{STOPPED}, after {100 * share:.0f} % of its steps"
+        self._say(f"{self._name(trial)} {how}", f"{ended}/{self._trials} trials ended")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print that a trial has failed."""
         self._write_ending(trial, FAILED)
-        self._say(f"{trial.trial_id} {FAILED}: see {trial.error_file}")
+        self._say(f"{self._name(trial)} {FAILED}: see {trial.error_file}")
+
+    def _name(self, trial: Any) -> str:
+        if not self._labels:
+            return str(trial.trial_id)
+        return f"{self._labels[self._overrides.index(trial.config['overrides'])]} ({trial.trial_id})"
 
     def _write_ending(self, trial: Any, ending: str) -> None:
         endings = read_endings(self._endings) | {trial.trial_id: ending}

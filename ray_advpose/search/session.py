@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Sea
         fingerprint=shards.fingerprint,
         score_name=score_name(shards),
         overrides=overrides,
+        labels=[],
         grace_joint_epochs=space.grace_joint_epochs,
         reduction_factor=space.reduction_factor,
     )
@@ -67,26 +69,45 @@ def conduct(search: Search, output: Path, address: str | None) -> int:
         0; 1 if no trial came to a checkpoint; 130 if the search was cut.
 
     Raises:
-        UserError: The data changed since the search was started, or not one trial fits the cluster.
+        UserError: As `train_population`.
     """
+    shards = unchanged_data(search, output)
+    return _show(search, train_population(search, output, address), output, shards)
+
+
+def unchanged_data(search: Search, output: Path) -> ShardSet:
+    """Open the data of a search; `UserError` if it changed since the search was started."""
     shards = ShardSet.open(Path(search.data))
     if shards.fingerprint != search.fingerprint:
         raise UserError(
             f"{search.data} has fingerprint {shards.fingerprint}, but the search in {output} was started on"
             f" {search.fingerprint}"
         )
+    return shards
+
+
+def train_population(search: Search, output: Path, address: str | None) -> list[TrialOutcome]:
+    """Train all trials on a cluster, arguments as `conduct`; `UserError` if not one trial fits it."""
     config, trials = search.config, len(search.overrides)
     cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
     with cluster:
         layout = plan_layout(config, trials, **cluster_size())
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
         write_versions(output)
-        outcomes = run_search(search, output, layout)
-    return _show(search, outcomes, output, shards)
+        return run_search(search, output, layout)
+
+
+def exit_code(search: Search, outcomes: Sequence[TrialOutcome], go_on: str, otherwise: int) -> int:
+    """Return the command's exit code; if the search was cut, say how to go on with it."""
+    if len(outcomes) == len(search.overrides) and all(outcome.ending != CUT for outcome in outcomes):
+        return otherwise
+    print(f"the search was cut; go on with: {go_on}")
+    return _CUT_EXIT_CODE
 
 
 def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: ShardSet) -> int:
     best = write_results(search, outcomes, output)
+    go_on = f"python launch/tune.py --resume {output}"
     header, rows = ranking_rows(outcomes, search.score_name)
     console = Console()
     if not console.is_terminal:
@@ -96,7 +117,7 @@ def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: Sh
         print(f"  {row[1]}: {row[-1]}")
     if best is None:
         print(f"no trial came to a checkpoint; errors are in error.txt files below {output / 'tune'}")
-        return _exit_code(search, outcomes, output, otherwise=1)
+        return exit_code(search, outcomes, go_on, otherwise=1)
     scored = score_checkpoint(best, shards, "val", flip_test=False)
     picture = prediction_picture(shards, "val", scored.predictions_px)
     cv2.imwrite(str(output / "validation.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -108,11 +129,4 @@ def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: Sh
     print(f"{definition}. Best checkpoint: {scored.score.pooled:.2f}")
     for name in ("ranked.md", "best_config.yaml", "best_checkpoint", "validation.png"):
         print(f"  {output / name}")
-    return _exit_code(search, outcomes, output, otherwise=0)
-
-
-def _exit_code(search: Search, outcomes: list[TrialOutcome], output: Path, otherwise: int) -> int:
-    if len(outcomes) == len(search.overrides) and all(outcome.ending != CUT for outcome in outcomes):
-        return otherwise
-    print(f"the search was cut; go on with: python launch/tune.py --resume {output}")
-    return _CUT_EXIT_CODE
+    return exit_code(search, outcomes, go_on, otherwise=0)

@@ -18,8 +18,10 @@ from ray.tune.result import DONE, SHOULD_CHECKPOINT
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.serving import TrainFunction
+from ray_advpose.cluster.storage import is_committed
 from ray_advpose.config import config_from_dict
 from ray_advpose.search.plan import MAX_SLOTS
+from ray_advpose.training.pose_stage import pose_stage_key
 
 _POINTER = "pointer.json"
 _CLOSE_TIMEOUT_S = 8.0
@@ -84,16 +86,7 @@ class JointTrainingTrial(tune.Trainable):
         if self._assigned:
             self._group.go_on()
         else:
-            self._group.assign(
-                Assignment(
-                    trial_id=self.trial_id,
-                    generation=self._generation,
-                    config=self._resolved,
-                    data=self._constants.data,
-                    output=f"{self._constants.experiment}/trials/{self.trial_id}",
-                    checkpoint=self._checkpoint,
-                )
-            )
+            self._group.assign(self._assignment())
             self._assigned = True
         report = self._group.next_report()
         if report.checkpoint is not None:
@@ -125,6 +118,23 @@ class JointTrainingTrial(tune.Trainable):
     def cleanup(self) -> None:
         """Shut the worker group down; raises if it still holds resources."""
         self._group.close(_CLOSE_TIMEOUT_S)
+
+    def _assignment(self) -> Assignment:
+        experiment = self._constants.experiment
+        config = config_from_dict(self._resolved, f"trial {self.trial_id}")
+        pose_stage = Path(experiment, "pose_stages", pose_stage_key(config))
+        # Decided here and not by the workers, who might look at different moments.
+        known = is_committed(pose_stage)
+        return Assignment(
+            trial_id=self.trial_id,
+            generation=self._generation,
+            config=self._resolved,
+            data=self._constants.data,
+            output=f"{experiment}/trials/{self.trial_id}",
+            checkpoint=self._checkpoint,
+            pose_stage=str(pose_stage) if known else None,
+            share_pose_stage=None if known else str(pose_stage),
+        )
 
     def _take_up(self, config: dict[str, Any]) -> None:
         base = config_from_dict(self._constants.base, "base config")

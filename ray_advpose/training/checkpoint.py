@@ -112,24 +112,34 @@ def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity) -> None
     Raises:
         UserError: The checkpoint is not whole, was trained on other data, or holds other networks.
     """
-    saved_on = data_identity(read_manifest(folder))
-    if saved_on != data:
-        raise UserError(f"{folder} was trained on {saved_on}, this run's data is {data}")
+    check_data(folder, data)
     saved, wanted = read_config(folder).flat(), state.config.flat()
     shaping = [name for name in wanted if is_structural(name) or name.endswith(".enabled")]
     for name in shaping:
         if saved[name] != wanted[name]:
             raise UserError(f"{folder} holds networks with {name} = {saved[name]}, this run's have {wanted[name]}")
-    device = next(state.pose_net.parameters()).device
-    state.load_state_dict(torch.load(folder / _STATE, map_location=device, weights_only=True))
+    state.load_state_dict(read_state(folder, state))
 
 
 def load_networks(folder: Path, state: TrainState) -> None:
     """Load only the networks of a checked checkpoint, for evaluation on whatever data."""
-    device = next(state.pose_net.parameters()).device
-    saved = torch.load(folder / _STATE, map_location=device, weights_only=True)
+    saved = read_state(folder, state)
     for name, net in state.networks.items():
         net.load_state_dict(saved["networks"][name])
+
+
+def check_data(folder: Path, data: DataIdentity) -> None:
+    """Check that a checkpoint is whole and was trained on the given data; `UserError` if not."""
+    saved_on = data_identity(read_manifest(folder))
+    if saved_on != data:
+        raise UserError(f"{folder} was trained on {saved_on}, this run's data is {data}")
+
+
+def read_state(folder: Path, state: TrainState) -> dict[str, Any]:
+    """Return what a checked checkpoint holds, as `TrainState.state_dict` made it, on the state's device."""
+    device = next(state.pose_net.parameters()).device
+    content: dict[str, Any] = torch.load(folder / _STATE, map_location=device, weights_only=True)
+    return content
 
 
 def _description(path: Path) -> dict[str, Any]:

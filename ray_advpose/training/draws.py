@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_advpose.config import Config, RandomConfig
+from ray_advpose.config import Config
 from ray_advpose.counter import Purpose, generator
+from ray_advpose.sections import RandomConfig
 
 _REFERENCE_ATTEMPTS = 8
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_advpose.adversary.bins import rotation_bins, sample_index, scale_bins, sweep_targets
-from ray_advpose.config import AsrConfig
+from ray_advpose.sections import AsrConfig
 
 
 def test_paper_bins_are_evenly_spaced():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_advpose.adversary.reward import kl_divergence, reward_targets, verdicts
-from ray_advpose.config import RewardConfig
+from ray_advpose.sections import RewardConfig
 
 PAPER = RewardConfig(alpha=0.2, beta=0.5)
 

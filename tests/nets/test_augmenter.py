@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ray_advpose.config import AhoConfig, AsrConfig, PoseNetConfig
 from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.hourglass import StackedHourglass
+from ray_advpose.sections import AhoConfig, AsrConfig, PoseNetConfig
 
 SMALL = PoseNetConfig(channels=8, poolings=3, input_px=96)  # bridge features of 24, 12, 6 and 3
 SHAPES = ((8, 24), (8, 12), (8, 6), (8, 3))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ray_advpose.config import PoseNetConfig
 from ray_advpose.nets.blocks import DenseBlock, Residual, make_block, make_unit
+from ray_advpose.sections import PoseNetConfig
 
 
 def count(module: nn.Module) -> int:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ray_advpose.config import AhoConfig, AsrConfig, PoseNetConfig
 from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.bridge import BridgedPoseNet, BridgeShapes, Descent, mask_features
+from ray_advpose.sections import AhoConfig, AsrConfig, PoseNetConfig
 
 
 class TwoLevelNet(BridgedPoseNet):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from ray_advpose.config import PoseNetConfig
 from ray_advpose.nets.hourglass import StackedHourglass
+from ray_advpose.presets import preset_named
+from ray_advpose.sections import PoseNetConfig
 
-RESIDUAL_PAPER = PoseNetConfig(stacks=4, blocks_per_unit=3, channels=256, poolings=4, input_px=256)
-DENSE_PAPER = PoseNetConfig(block="dense", stacks=3, channels=128, poolings=4, input_px=256)
 TINY_DENSE = {"dense_layers": 2, "dense_growth": 4}
 
 
@@ -37,6 +37,10 @@ def flops(run: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
+def parameter_count(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
 def parameter_owners(net: nn.Module) -> set[str]:
     return {name for name, module in net.named_modules() if list(module.parameters(recurse=False))}
 
@@ -53,15 +57,35 @@ def test_shapes(block: str, stacks: int, poolings: int, input_px: int, sides: tu
     assert net(random_input(net)).shape == (2, stacks, 5, sides[0], sides[0])
 
 
+@pytest.mark.parametrize("block", ["residual", "dense"])
+def test_one_to_eight_stacks_each_as_large_as_the_last(block: str):
+    counts = []
+    for stacks in range(1, 9):
+        config = PoseNetConfig(block=block, stacks=stacks, channels=8, poolings=2, input_px=32, **TINY_DENSE)
+        net = StackedHourglass(config, joints=5)
+        with torch.no_grad():
+            assert net(random_input(net)).shape == (2, stacks, 5, 8, 8)
+        assert net.bridge_shapes == ((8, 8), (8, 4), (8, 2))  # of the first stack alone
+        counts.append(parameter_count(net))
+    assert len({more - fewer for fewer, more in pairwise(counts)}) == 1
+    assert counts[0] < counts[1]
+
+
 @pytest.mark.parametrize(
-    ("config", "counted", "paper"), [(RESIDUAL_PAPER, 36_885_440, 38e6), (DENSE_PAPER, 18_146_416, 18e6)]
+    ("preset", "stacks", "counted", "published"),
+    [
+        ("paper-residual", 4, 36_885_440, 38e6),
+        ("paper-dense", 3, 18_146_416, 18e6),
+        ("paper-8stack", 8, 25_434_112, 25.6e6),  # of the public PyTorch port, whose stem is wider
+    ],
 )
-def test_parameter_counts_are_the_papers(config: PoseNetConfig, counted: int, paper: float):
+def test_parameter_counts_of_presets_are_the_published_ones(preset: str, stacks: int, counted: int, published: float):
+    config = preset_named(preset).net
     with torch.device("meta"):
         net = StackedHourglass(config, joints=16)
-    count = sum(parameter.numel() for parameter in net.parameters())
-    assert count == counted
-    assert abs(count - paper) < 0.03 * paper
+    assert config.stacks == len(net.ways_up) == stacks
+    assert parameter_count(net) == counted
+    assert abs(counted - published) < 0.03 * published
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -54,6 +54,12 @@ def test_a_hand_counted_score():
     assert score.joint_counts.tolist() == [2] * 14
     assert (score.persons, score.persons_left_out) == (2, 0)
     assert score.median_error_px.tolist() == [0, 0]
+    assert score.strict_joint_accuracy[LSP.index("left_knee")] == 50
+    assert score.strict_mean_joint == pytest.approx(score.strict_pooled)
+    assert score.joint_median_error_px[LSP.index("left_knee")].tolist() == [10, 0]
+    assert score.joint_median_error_px[LSP.index("right_wrist")].tolist() == pytest.approx([20.1, 0])
+    assert score.joint_median_error_px[LSP.index("head_top")].tolist() == [0, -15]
+    assert score.not_finite == 1
     assert "PCK@0.2: distance <= 0.2 x" in score.caption
     assert "14 joints; 2 persons, 0 left out" in score.caption
 
@@ -67,6 +73,7 @@ def test_persons_without_a_torso_are_left_out_and_counted():
     truth_px[3, LSP.index("left_ankle")] = np.nan
     score = metrics.score_lspet(truth_px + 1.0, truth_px, annotated)
     assert (score.persons, score.persons_left_out) == (2, 2)
+    assert score.left_out.tolist() == [1, 2]
     assert score.joint_counts[LSP.index("left_ankle")] == 1
     assert score.joint_counts.sum() == 27
     assert score.pooled == 100
@@ -81,6 +88,8 @@ def test_a_joint_nobody_has_is_nan_and_stays_out_of_the_means():
     annotated[:, [LSP.index("left_wrist"), LSP.index("right_wrist")]] = False
     score = metrics.score_lspet(truth_px, truth_px, annotated)
     assert np.isnan(score.joint("left_wrist"))
+    assert np.isnan(score.strict_joint_accuracy[LSP.index("left_wrist")])
+    assert np.isnan(score.joint_median_error_px[LSP.index("left_wrist")]).all()
     assert np.isnan(score.groups["Wrist"])
     assert score.mean_joint == score.mean_of_groups == 100
     assert score.joints_counted == 12

@@ -1,40 +1,9 @@
 import pytest
 import torch
-from tiny_run import TinyRun, make_run
+from tiny_run import EPOCHS, assert_equal, finish, make_run
 
 from ray_advpose.data.task import identity_of
 from ray_advpose.training.checkpoint import load_checkpoint, write_checkpoint
-
-EPOCHS = 6  # two of each stage
-
-
-def fingerprint(state):
-    """Every number a run leaves behind, but for times."""
-    tensors = {
-        f"{name}.{key}": value for name, net in state.networks.items() for key, value in net.state_dict().items()
-    }
-    tensors |= {f"sweep of {sample}": target for sample, target in state.sweep_targets.items()}
-    for name, optimizer in state.optimizers.items():
-        for index, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in values.items()}
-    records = [
-        (record.stage, record.epoch, record.step, record.images, record.metric, record.means, record.learning_rates)
-        for record in state.history
-    ]
-    return tensors, records
-
-
-def assert_equal(first, second):
-    (tensors, records), (other_tensors, other_records) = fingerprint(first), fingerprint(second)
-    assert records == other_records
-    assert tensors.keys() == other_tensors.keys()
-    for name, tensor in tensors.items():
-        assert torch.equal(tensor, other_tensors[name]), name
-
-
-def finish(run: TinyRun, epochs: int = EPOCHS) -> None:
-    for _, _ in zip(range(epochs), run.epochs(), strict=False):
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from ray_advpose.training.pose_step import Task
 from ray_advpose.training.schedule import Schedule, make_schedule
 from ray_advpose.training.state import EpochRecord, TrainState, make_state
 
+EPOCHS = 6  # of the tiny config: two of each stage
+
 
 @dataclass(frozen=True)
 class TinyRun:
@@ -68,3 +70,32 @@ def shake(net: nn.Module, seed: int = 0) -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=rng)
+
+
+def fingerprint(state: TrainState) -> tuple[dict[str, torch.Tensor], list[tuple]]:
+    """Every number a run leaves behind, but for times."""
+    tensors = {
+        f"{name}.{key}": value for name, net in state.networks.items() for key, value in net.state_dict().items()
+    }
+    tensors |= {f"sweep of {sample}": target for sample, target in state.sweep_targets.items()}
+    for name, optimizer in state.optimizers.items():
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in values.items()}
+    records = [
+        (record.stage, record.epoch, record.step, record.images, record.metric, record.means, record.learning_rates)
+        for record in state.history
+    ]
+    return tensors, records
+
+
+def assert_equal(first: TrainState, second: TrainState) -> None:
+    (tensors, records), (other_tensors, other_records) = fingerprint(first), fingerprint(second)
+    assert records == other_records
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+
+
+def finish(run: TinyRun, epochs: int = EPOCHS) -> None:
+    for _, _ in zip(range(epochs), run.epochs(), strict=False):
+        pass

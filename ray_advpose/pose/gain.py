@@ -1,0 +1,68 @@
+"""How much better one way of training is than another, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_RESAMPLES = 2000
+_PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of two mean accuracies over joints, in percentage points.
+
+    Attributes:
+        mean: Over the seeds.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        by_seed: The difference of every seed.
+    """
+
+    mean: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def paired_gain(
+    relative: Sequence[np.ndarray], baseline: Sequence[np.ndarray], threshold: float, seed: int = 0
+) -> Gain:
+    """Compare two arms on the same persons by a paired bootstrap over persons and seeds.
+
+    A resample draws as many persons, and as many seeds, as there are, with replacement, the same ones
+    for both arms. With a single seed the interval is over persons alone and says nothing of how
+    another seed would come out.
+
+    Args:
+        relative: For each seed (N, J) distance / normaliser, NaN where it does not count, as
+            `ray_advpose.pose.score.Score` holds it.
+        baseline: The same of the other arm, seed by seed.
+        threshold: Largest distance / normaliser that is correct.
+        seed: Of the resampling.
+
+    Returns:
+        ``mean_joint`` of the first arm minus that of the second.
+    """
+    ours, theirs = np.stack(relative), np.stack(baseline)
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    counted = ~np.isnan(theirs)
+    assert np.array_equal(counted, ~np.isnan(ours)), "the arms were not scored on the same joints"
+    seeds, persons, _ = ours.shape
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(persons, np.full(persons, 1 / persons), _RESAMPLES)
+    weights = np.concatenate([np.ones((1, persons), weights.dtype), weights]).astype(np.float64)
+    difference = (ours <= threshold).astype(np.float64) - (theirs <= threshold)
+    with np.errstate(invalid="ignore"):  # a joint of which a resample has no instance
+        by_joint = np.stack([weights @ difference[k] / (weights @ counted[k]) for k in range(seeds)], axis=1)
+    by_seed = 100 * np.nanmean(by_joint, axis=2)
+    chosen = rng.integers(seeds, size=(_RESAMPLES, seeds))
+    resampled = np.take_along_axis(by_seed[1:], chosen, axis=1).mean(axis=1)
+    low, high = np.percentile(resampled, _PERCENTILES)
+    return Gain(float(by_seed[0].mean()), float(low), float(high), tuple(float(each) for each in by_seed[0]))

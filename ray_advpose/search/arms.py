@@ -1,0 +1,129 @@
+"""The paper's ablation as one population: every arm with every seed, and the table they make.
+
+Nothing is stopped early, every arm gives D the same number of images, and arms of one seed share
+its stage 1 where that has been trained by the time they start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps
+from ray_advpose.cluster.worker import CHECKPOINTS
+from ray_advpose.config import Config
+from ray_advpose.data.checks import check_config, check_data
+from ray_advpose.data.rescoring import score_file
+from ray_advpose.data.scoring import predict_checkpoint
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.errors import UserError, nearest
+from ray_advpose.pose.score import Score
+from ray_advpose.presets import ARMS
+from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
+from ray_advpose.report.ranking import TrialOutcome
+from ray_advpose.search.population import Search, has_search, read_search, trial_folder
+from ray_advpose.search.progress import FINISHED
+from ray_advpose.search.session import exit_code, score_name, train_population, unchanged_data
+
+
+def parse_arms(text: str) -> list[str]:
+    """Read ``all`` or a comma-separated list of arms; `UserError` for an unknown one."""
+    names = list(ARMS) if text == "all" else text.split(",")
+    for name in names:
+        if name not in ARMS:
+            raise UserError(f"--arms: unknown arm {name!r}{nearest(name, ARMS)}; there are {', '.join(ARMS)} and all")
+    return list(dict.fromkeys(names))
+
+
+def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Search:
+    """Lay out one trial for each arm and seed.
+
+    Args:
+        base: What the arms have in common; its seed is the first.
+        data: Prepared data.
+        arms: Names in `ARMS`.
+        seeds: How many seeds.
+
+    Raises:
+        UserError: The data cannot be used with the config.
+    """
+    shards = check_data(base, data)
+    # All seeds of one arm first: by the time the next arm starts, their stage 1 is there to share.
+    trials = [(arm, base.run.seed + number) for arm in arms for number in range(seeds)]
+    overrides = [{**ARMS[arm], "run.seed": seed} for arm, seed in trials]
+    for fields in overrides:
+        check_config(base.replaced(fields, "--arms"), shards)
+    return Search(
+        base=base.model_dump(),
+        data=str(shards.directory),
+        fingerprint=shards.fingerprint,
+        score_name=score_name(shards),
+        overrides=overrides,
+        labels=[f"{arm} seed {seed}" for arm, seed in trials],
+        # A rung at the end of stage 3 alone stops nobody.
+        grace_joint_epochs=base.stages.joint_epochs,
+        reduction_factor=2,
+    )
+
+
+def conduct_arms(search: Search, output: Path, address: str | None, command: str) -> int:
+    """Train all arms, or go on with those in the folder, and print and write their table.
+
+    Args:
+        search: From `arms_search`.
+        output: Folder of all runs; the table goes to ``arms.md`` and ``arms.json`` in it, each run's
+            predictions into its own folder.
+        address: Of a running Ray cluster; None for one on this machine alone.
+        command: What the user has to repeat to go on after a cut.
+
+    Returns:
+        0; 1 if no run was finished; 130 if they were cut.
+
+    Raises:
+        UserError: The folder holds other runs, the data changed, or not one run fits the cluster.
+    """
+    if has_search(output):
+        _check_same(search, read_search(output), output)
+    shards = unchanged_data(search, output)
+    outcomes = train_population(search, output, address)
+    scores, captions = _scores(search, outcomes, output, shards)
+    if not scores:
+        print(f"no run was finished; errors are in error.txt files below {output / 'tune'}")
+        return exit_code(search, outcomes, command, otherwise=1)
+    text = (
+        f"{arms_table(scores, search.config.net.block)}\n"
+        f"Here: split val, the last checkpoint of each run, means over seeds; {' | '.join(sorted(captions))}.\n"
+        "Interval: paired bootstrap over persons and seeds, of mean_joint.\n"
+        f"Paper: Table 1, PCKh@0.5 on MPII validation, {search.config.net.block} hourglass.\n"
+    )
+    (output / "arms.md").write_text(text, encoding="utf-8")
+    (output / "arms.json").write_text(json.dumps(arms_json(scores), indent=1), encoding="utf-8")
+    print(f"\n{text}\n{output / 'arms.md'}")
+    return exit_code(search, outcomes, command, otherwise=0)
+
+
+def _scores(
+    search: Search, outcomes: Sequence[TrialOutcome], output: Path, shards: ShardSet
+) -> tuple[ArmScores, set[str]]:
+    """Predict with the last checkpoint of every finished run; return its scores and their definitions."""
+    scores: dict[str, dict[int, Score]] = {}
+    captions = set()
+    for outcome in outcomes:
+        if outcome.ending != FINISHED:
+            continue
+        folder = trial_folder(output, outcome.trial_id)
+        last = checkpoint_at(folder / CHECKPOINTS, checkpoint_steps(folder / CHECKPOINTS)[-1])
+        predict_checkpoint(last, shards, "val", flip_test=False).write(folder / "predictions.npz")
+        scored = score_file(folder / "predictions.npz")
+        arm = next(arm for arm, fields in ARMS.items() if fields.items() <= outcome.overrides.items())
+        scores.setdefault(arm, {})[outcome.overrides["run.seed"]] = scored.score
+        captions.add(scored.caption)
+    return scores, captions
+
+
+def _check_same(search: Search, found: Search, output: Path) -> None:
+    wanted, held = ({**each.config.flat(), **vars(each), "base": None} for each in (search, found))
+    for name, value in wanted.items():
+        if held[name] != value:
+            raise UserError(f"{output} holds runs with {name} = {held[name]}, not {value}; name another --out")
