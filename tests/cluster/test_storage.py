@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps, commit_checkpoint, keep_checkpoints
+from ray_advpose.cluster.storage import (
+    checkpoint_at,
+    checkpoint_steps,
+    commit_checkpoint,
+    is_committed,
+    keep_checkpoints,
+    share_checkpoint,
+)
 from ray_advpose.presets import QUICK
 from ray_advpose.training.checkpoint import DataIdentity, read_manifest
 from ray_advpose.training.state import make_state
@@ -59,3 +66,19 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path, state):
     # The epoch that ended at step 15 scored best, but has no checkpoint.
     keep_checkpoints(tmp_path, steps_by_score=[15, 10, 40, 20, 30], keep_last=2)
     assert checkpoint_steps(tmp_path) == [10, 30, 40]
+
+
+def test_the_first_to_share_a_checkpoint_is_the_one_that_stays(tmp_path, state, monkeypatch):
+    shared = tmp_path / "pose_stages" / "key"
+    assert not is_committed(shared)
+    state.step = 12
+    share_checkpoint(state, DATA, shared)
+    assert is_committed(shared)
+    state.step = 13
+    share_checkpoint(state, DATA, shared)
+    assert read_manifest(shared)["step"] == 12
+    # Who looked before the first was done comes to a taken folder.
+    monkeypatch.setattr("ray_advpose.cluster.storage.is_committed", lambda folder: False)
+    share_checkpoint(state, DATA, shared)
+    assert read_manifest(shared)["step"] == 12
+    assert [path.name for path in shared.parent.iterdir()] == ["key"]

@@ -10,6 +10,7 @@ from command_runs import ROOT, run
 
 from ray_advpose.errors import run_command
 
+PEOPLE = object()  # stands for a prepared data set
 SPACE_HEAD = "from ray_advpose.search.space import *\n"
 
 
@@ -50,11 +51,14 @@ def test_a_process_prints_the_sentence_and_exits_with_2(tmp_path):
         ("tune.py", ["--data", "nowhere"], ["nowhere", "manifest.json"]),
         ("train.py", ["--data", "nowhere"], ["nowhere", "manifest.json"]),
         ("train.py", ["--config", "nowhere.yaml"], ["nowhere.yaml"]),
+        ("train.py", ["--data", PEOPLE, "--arms", "asr,ahoo"], ["--arms", "'ahoo'", "did you mean 'aho'", "random"]),
+        ("train.py", ["--data", PEOPLE, "--arms", "all", "--seeds", "0"], ["--seeds 0"]),
+        ("train.py", ["--data", PEOPLE, "--seeds", "2"], ["--seeds goes with --arms", "run.seed"]),
         ("train.py", ["--set", "run.num_workers=0"], ["run.num_workers = 0"]),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path, refused, script, arguments, words):
-    sentence = refused(script, *arguments)
+def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path, refused, people, script, arguments, words):
+    sentence = refused(script, *(people if argument is PEOPLE else argument for argument in arguments))
     assert all(word in sentence for word in words), sentence
     assert list(tmp_path.iterdir()) == [], "nothing half-written"
 
