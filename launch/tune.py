@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = args.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{file.stem}")
     if has_search(output):
         raise UserError(f"{output} holds a search already; go on with it by --resume {output}, or name another --out")
-    search = new_search(base, args.data or embedded_data(), space, trials)
+    overrides = space.draw(trials, base.run.seed)
+    search = new_search(base, args.data or embedded_data(), overrides, space.grace_joint_epochs, space.reduction_factor)
     return conduct(search, output.absolute(), args.cluster)
 
 

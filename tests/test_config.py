@@ -163,3 +163,18 @@ def test_heatmaps_are_a_quarter_and_the_lowest_map_is_as_small_as_the_net_makes_
     config = tiny_config.replaced({"net.architecture": architecture}).net
     sides = [side for _, side in make_pose_net(config, 3).bridge_shapes]
     assert (sides[0], sides[-1]) == (config.heatmap_px, config.lowest_px) == (8, 2)
+
+
+@pytest.mark.parametrize("preset", ["paper-residual", "paper-dense", "paper-8stack"])
+def test_paper_presets_train_as_section_5_1_says(preset):
+    config = preset_named(preset)
+    optim, asr, aho, reward = config.optim, config.asr, config.aho, config.reward
+    assert (optim.optimizer, optim.pose_lr, optim.pretrain_lr, optim.joint_lr) == ("rmsprop", 2.5e-4, 2.5e-4, 5e-5)
+    assert optim.pose_lr_after_plateau == 5e-5
+    assert (config.net.input_px, config.net.heatmap_px, config.net.lowest_px) == (256, 64, 4)
+    assert (asr.scale_bins, asr.rotation_bins) == (7, 9)
+    assert (aho.grid_width, aho.grid_height, aho.max_cells, aho.hierarchy) == (4, 4, 2, "up")
+    assert (reward.reward_by, reward.probability_cap) == ("loss", None)
+    assert config.stages.pretrain_images is None
+    # The small sizes' aids are off.
+    assert (config.loss.foreground_weight, config.loss.target_sigma_px, config.loss.decoder) == (0, 1, "paper")

@@ -13,7 +13,6 @@ from pathlib import Path
 from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps
 from ray_advpose.cluster.worker import CHECKPOINTS
 from ray_advpose.config import Config
-from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.rescoring import score_file
 from ray_advpose.data.scoring import predict_checkpoint
 from ray_advpose.data.shards import ShardSet
@@ -24,7 +23,7 @@ from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.population import Search, has_search, read_search, trial_folder
 from ray_advpose.search.progress import FINISHED
-from ray_advpose.search.session import exit_code, score_name, train_population, unchanged_data
+from ray_advpose.search.session import exit_code, new_search, train_population, unchanged_data
 
 
 def parse_arms(text: str) -> list[str]:
@@ -48,22 +47,16 @@ def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Se
     Raises:
         UserError: The data cannot be used with the config.
     """
-    shards = check_data(base, data)
     # All seeds of one arm first: by the time the next arm starts, their stage 1 is there to share.
     trials = [(arm, base.run.seed + number) for arm in arms for number in range(seeds)]
-    overrides = [{**ARMS[arm], "run.seed": seed} for arm, seed in trials]
-    for fields in overrides:
-        check_config(base.replaced(fields, "--arms"), shards)
-    return Search(
-        base=base.model_dump(),
-        data=str(shards.directory),
-        fingerprint=shards.fingerprint,
-        score_name=score_name(shards),
-        overrides=overrides,
-        labels=[f"{arm} seed {seed}" for arm, seed in trials],
+    return new_search(
+        base,
+        data,
+        overrides=[{**ARMS[arm], "run.seed": seed} for arm, seed in trials],
         # A rung at the end of stage 3 alone stops nobody.
         grace_joint_epochs=base.stages.joint_epochs,
         reduction_factor=2,
+        labels=[f"{arm} seed {seed}" for arm, seed in trials],
     )
 
 

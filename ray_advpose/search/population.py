@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,9 @@ class Search:
         fingerprint: Of the data.
         score_name: What trials are ranked by, e.g. ``PCK@0.2``.
         overrides: One mapping of dotted fields to values a trial.
-        labels: What each trial is called, where it is more than one draw among many; else empty.
         grace_joint_epochs: Epochs of stage 3 that every trial gets before it can be stopped.
         reduction_factor: One in this many trials passes a rung.
+        labels: What each trial is called, where it is more than one draw among many; else empty.
     """
 
     base: dict[str, Any]
@@ -49,9 +49,9 @@ class Search:
     fingerprint: str
     score_name: str
     overrides: list[dict[str, Any]]
-    labels: list[str]
     grace_joint_epochs: int
     reduction_factor: int
+    labels: list[str] = field(default_factory=list)
 
     @property
     def config(self) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import cv2
 from rich.console import Console
@@ -22,36 +23,41 @@ from ray_advpose.search.plan import local_cpus, plan_layout
 from ray_advpose.search.population import Search, run_search
 from ray_advpose.search.progress import CUT
 from ray_advpose.search.results import write_results
-from ray_advpose.search.space import SearchSpace
 
 # A log file has no width of its own.
 _LOG_COLUMNS = 130
 _CUT_EXIT_CODE = 130
 
 
-def new_search(base: Config, data: Path, space: SearchSpace, trials: int) -> Search:
-    """Draw the trials of a search over prepared data.
+def new_search(
+    base: Config,
+    data: Path,
+    overrides: list[dict[str, Any]],
+    grace_joint_epochs: int,
+    reduction_factor: int,
+    labels: Sequence[str] = (),
+) -> Search:
+    """Lay out a search over prepared data; arguments as the fields of `Search`.
 
     Raises:
-        UserError: The data cannot be used with the config.
+        UserError: The data cannot be used with the config of some trial.
     """
     shards = check_data(base, data)
-    overrides = space.draw(trials, base.run.seed)
     for trial, fields in enumerate(overrides):
         check_config(base.replaced(fields, f"trial {trial}"), shards)
     return Search(
         base=base.model_dump(),
         data=str(shards.directory),
         fingerprint=shards.fingerprint,
-        score_name=score_name(shards),
+        score_name=_score_name(shards),
         overrides=overrides,
-        labels=[],
-        grace_joint_epochs=space.grace_joint_epochs,
-        reduction_factor=space.reduction_factor,
+        grace_joint_epochs=grace_joint_epochs,
+        reduction_factor=reduction_factor,
+        labels=list(labels),
     )
 
 
-def score_name(shards: ShardSet) -> str:
+def _score_name(shards: ShardSet) -> str:
     """Return what the validation score of a data set is called."""
     protocol = shards.manifest.protocol
     return f"{'PCKh' if protocol == 'mpii' else 'PCK'}@{PCK_THRESHOLDS[protocol]:g}"
