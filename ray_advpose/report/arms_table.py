@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from ray_advpose.pose.gain import Gain, paired_gain
 from ray_advpose.pose.score import Score
 from ray_advpose.report.paper_table import PAPER_TABLE_1
 from ray_advpose.report.ranking import markdown_table
+from ray_advpose.report.score_table import figure, json_text
 
 BASELINE = "random"
 
@@ -33,16 +33,16 @@ def arms_table(scores: ArmScores, block: str) -> str:
     rows: list[Sequence[str]] = []
     for arm, by_seed in scores.items():
         means = np.mean([[*score.groups.values(), score.mean_joint] for score in by_seed.values()], axis=0)
-        rows.append([arm, _seeds(len(by_seed)), *(f"{mean:.2f}" for mean in means), *_gain(scores, arm)])
+        rows.append([arm, _seeds(len(by_seed)), *map(figure, means.tolist()), *_gain(scores, arm)])
         paper = PAPER_TABLE_1[block][arm]
         gain = "" if arm == BASELINE else f"{paper[-1] - PAPER_TABLE_1[block][BASELINE][-1]:+.1f}"
         rows.append(["", "paper", *(f"{value:.1f}" for value in paper), gain, ""])
     return markdown_table(header, rows)
 
 
-def arms_json(scores: ArmScores) -> dict[str, Any]:
+def arms_json(scores: ArmScores) -> str:
     """Return the same for machines: groups, means and gains of every arm and seed."""
-    return {
+    record = {
         arm: {
             "seeds": {
                 str(seed): {**score.groups, "mean_joint": score.mean_joint, "pooled": score.pooled}
@@ -52,6 +52,7 @@ def arms_json(scores: ArmScores) -> dict[str, Any]:
         }
         for arm, by_seed in scores.items()
     }
+    return json_text(record)
 
 
 def _gain(scores: ArmScores, arm: str) -> tuple[str, str]:

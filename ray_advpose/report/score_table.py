@@ -42,7 +42,7 @@ def score_table(scored: FileScore) -> str:
         names = {name: _unofficial_text(name, score) for name in scored.unofficial}
         parts.append("Not the official definition:\n\n" + _row({names[k]: v for k, v in scored.unofficial.items()}))
     horizontal, vertical = score.median_error_px
-    lines = [f"{scored.caption}; median signed error ({_figure(horizontal)}, {_figure(vertical)}) px"]
+    lines = [f"{scored.caption}; median signed error ({figure(horizontal)}, {figure(vertical)}) px"]
     if scored.left_out:
         lines.append(f"left out without a normaliser: {_some(scored.left_out)}")
     if score.not_finite:
@@ -84,11 +84,23 @@ def score_json(scored: FileScore) -> str:
         "median_error_px": score.median_error_px.tolist(),
         "notes": scored.notes,
     }
+    return json_text(record)
+
+
+def json_text(record: Any) -> str:
+    """Return JSON with null for every NaN, which JSON does not know."""
     return json.dumps(_without_nan(record), allow_nan=False)
 
 
+def figure(value: float | str) -> str:
+    """Return a table cell: text as it is, a number with two places, and a dash for NaN."""
+    if isinstance(value, str):
+        return value
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
 def _row(cells: Mapping[str, float | str]) -> str:
-    return markdown_table(list(cells), [[_figure(value) for value in cells.values()]])
+    return markdown_table(list(cells), [[figure(value) for value in cells.values()]])
 
 
 def _joints_table(score: Score) -> str:
@@ -103,10 +115,10 @@ def _joints_table(score: Score) -> str:
     rows = [
         [
             name,
-            _figure(score.joint_accuracy[joint]),
-            _figure(score.strict_joint_accuracy[joint]),
+            figure(score.joint_accuracy[joint]),
+            figure(score.strict_joint_accuracy[joint]),
             str(score.joint_counts[joint]),
-            *map(_figure, score.joint_median_error_px[joint]),
+            *map(figure, score.joint_median_error_px[joint]),
         ]
         for joint, name in enumerate(score.skeleton.joints)
     ]
@@ -128,12 +140,6 @@ def _unofficial_text(name: str, score: Score) -> str:
 def _some(names: tuple[str, ...]) -> str:
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _figure(value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -6,7 +6,6 @@ its stage 1 where that has been trained by the time they start.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +90,7 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
         f"Paper: Table 1, PCKh@0.5 on MPII validation, {search.config.net.block} hourglass.\n"
     )
     (output / "arms.md").write_text(text, encoding="utf-8")
-    (output / "arms.json").write_text(json.dumps(arms_json(scores), indent=1), encoding="utf-8")
+    (output / "arms.json").write_text(arms_json(scores), encoding="utf-8")
     print(f"\n{text}\n{output / 'arms.md'}")
     return exit_code(search, outcomes, command, otherwise=0)
 

@@ -56,7 +56,7 @@ def test_without_a_common_seed_there_is_no_gain():
 
 
 def test_the_same_for_machines():
-    found = json.loads(json.dumps(arms_json(SCORES)))
+    found = json.loads(arms_json(SCORES))
     assert found["random"]["gain"] is None
     assert found["random"]["seeds"]["0"]["Wrist"] == 60
     assert found["asr+aho"]["gain"]["by_seed"] == pytest.approx([20 * 2 / 14, 30 * 2 / 14])
