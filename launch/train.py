@@ -19,6 +19,7 @@ from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
 from ray_advpose.search.arms import arms_search, conduct_arms, parse_arms
 from ray_advpose.search.plan import local_cpus, plan_layout
+from ray_advpose.search.population import has_search
 
 _SEEDS = 3
 
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.seeds is not None:
         raise UserError("--seeds goes with --arms; a single run's seed is --set run.seed=N")
     check_data(config, data)
+    if has_search(output):
+        raise UserError(f"{output} holds a population, not a single run; name another --out")
     print(f"{output}: {config.preset} on {data}", flush=True)
     check_same_run(config, output)
     with joined_ray(args.cluster) if args.cluster else local_ray(local_cpus(config, trials=1)):

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, write_checkpoint
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, read_manifest, write_checkpoint
 from ray_advpose.training.state import TrainState
 
 _PREFIX = "step_"
@@ -37,21 +38,27 @@ def commit_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> Pa
 
 def share_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> None:
     """Write a checkpoint where other runs look for it, unless one of them has put an equal one there."""
-    if is_committed(folder):
+    if is_whole(folder):
         return
     partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
     try:
         write_checkpoint(partial, state, data)
-        # Who comes second at the same time finds the folder taken, by the same content.
-        with suppress(OSError):
-            partial.rename(folder)
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            # Who comes second at the same moment finds the folder taken, by the same content.
+            with suppress(OSError):
+                partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def is_committed(folder: Path) -> bool:
-    """Whether a checkpoint was written to its end."""
-    return (folder / MANIFEST).is_file()
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint with all its files as they were written."""
+    try:
+        read_manifest(folder)
+    except UserError:
+        return False
+    return True
 
 
 def keep_checkpoints(folder: Path, steps_by_score: Sequence[int], keep_last: int) -> None:

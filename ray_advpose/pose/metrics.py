@@ -6,8 +6,6 @@ show, so a `Score` carries its own definition with it. Percentages run from 0 to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +42,6 @@ def pck(
     threshold: float,
     *,
     metric: Metric,
-    never_counted: Sequence[str] = (),
     strict_threshold: float = 0.1,
 ) -> Score:
     """Score predictions under a definition spelled out by the arguments.
@@ -58,7 +55,6 @@ def pck(
         skeleton: Joint order of predictions and ground truth.
         threshold: Largest distance / normaliser that is correct.
         metric: What ``normalizer_px`` is: of the head or of the torso.
-        never_counted: Joints that do not count even where annotated.
         strict_threshold: The second threshold to report.
 
     Raises:
@@ -74,9 +70,7 @@ def pck(
             f"normalizer_px has {usable.sum()} positive finite values in shape {usable.shape}, but one for"
             f" each of {len(predictions_px)} persons is needed, and at least one of them usable"
         )
-    counted = annotated.copy()
-    counted[:, [skeleton.index(joint) for joint in never_counted]] = False
-    relative = relative_distances(predictions_px, truth_px, counted, normalizer_px)
+    relative = relative_distances(predictions_px, truth_px, annotated, normalizer_px)
     counted = ~np.isnan(relative)
     joint_accuracy = _joint_accuracy(relative, threshold)
     strict_joint_accuracy = _joint_accuracy(relative, strict_threshold)
@@ -129,8 +123,10 @@ def score_mpii(
     """
     if head_px is None:
         raise UserError("protocol 'mpii' needs head_px, 0.6 x the diagonal of every person's head rectangle")
-    threshold, excluded = PCK_THRESHOLDS["mpii"], ("pelvis", "thorax")
-    return pck(predictions_px, truth_px, annotated, head_px, MPII, threshold, metric="PCKh", never_counted=excluded)
+    annotated = np.asarray(annotated, dtype=bool)
+    _check(np.asarray(predictions_px), np.asarray(truth_px), annotated, MPII)
+    counted = annotated & MPII.scored
+    return pck(predictions_px, truth_px, counted, head_px, MPII, PCK_THRESHOLDS["mpii"], metric="PCKh")
 
 
 def score_lsp(predictions_px: np.ndarray, truth_px: np.ndarray, annotated: np.ndarray) -> Score:

@@ -19,12 +19,14 @@ class Skeleton:
         joints: Joint names in annotation order (J of them).
         limbs: Pairs of joint names that are joined by a line when drawn.
         groups: Rows of a result table, each the joints that are averaged in it.
+        unscored: Joints that never count towards a score, annotated or not.
     """
 
     name: str
     joints: tuple[str, ...]
     limbs: tuple[tuple[str, str], ...]
     groups: tuple[tuple[str, tuple[str, ...]], ...]
+    unscored: tuple[str, ...] = ()
 
     def index(self, joint: str) -> int:
         """Return the position of ``joint`` in the annotation order."""
@@ -40,6 +42,11 @@ class Skeleton:
             return f"{swap[side]}_{rest}" if side in swap else joint
 
         return np.array([self.index(other(joint)) for joint in self.joints], dtype=np.int64)
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """(J,) bool: whether a joint can count towards a score."""
+        return np.array([joint not in self.unscored for joint in self.joints])
 
     @cached_property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
@@ -129,6 +136,7 @@ MPII = Skeleton(
         ("left_shoulder", "thorax"),
     ),
     groups=(("Head", ("upper_neck", "head_top")), *_BODY_GROUPS),
+    unscored=("pelvis", "thorax"),
 )
 
 SKELETONS = {skeleton.name: skeleton for skeleton in (LSP, MPII)}

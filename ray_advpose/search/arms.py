@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps
+from ray_advpose.cluster.trainer import latest_checkpoint
 from ray_advpose.cluster.worker import CHECKPOINTS
 from ray_advpose.config import Config
 from ray_advpose.data.rescoring import score_file
@@ -21,17 +22,21 @@ from ray_advpose.presets import ARMS
 from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.population import Search, has_search, read_search, trial_folder
-from ray_advpose.search.progress import FINISHED
+from ray_advpose.search.progress import FAILED, FINISHED
 from ray_advpose.search.session import exit_code, new_search, train_population, unchanged_data
+
+_ALL = "all"
 
 
 def parse_arms(text: str) -> list[str]:
-    """Read ``all`` or a comma-separated list of arms; `UserError` for an unknown one."""
-    names = list(ARMS) if text == "all" else text.split(",")
+    """Read ``all`` or a comma-separated list of arms into the paper's order; `UserError` for an unknown one."""
+    names = text.split(",")
     for name in names:
-        if name not in ARMS:
-            raise UserError(f"--arms: unknown arm {name!r}{nearest(name, ARMS)}; there are {', '.join(ARMS)} and all")
-    return list(dict.fromkeys(names))
+        if name not in (*ARMS, _ALL):
+            raise UserError(
+                f"--arms: unknown arm {name!r}{nearest(name, ARMS)}; there are {', '.join(ARMS)} and {_ALL}"
+            )
+    return [arm for arm in ARMS if arm in names or _ALL in names]
 
 
 def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Search:
@@ -70,18 +75,28 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
         command: What the user has to repeat to go on after a cut.
 
     Returns:
-        0; 1 if no run was finished; 130 if they were cut.
+        0; 1 if a run failed; 130 if they were cut.
 
     Raises:
         UserError: The folder holds other runs, the data changed, or not one run fits the cluster.
     """
+    if latest_checkpoint(output) is not None:
+        raise UserError(f"{output} holds a single run, not arms; name another --out")
     if has_search(output):
         _check_same(search, read_search(output), output)
     shards = unchanged_data(search, output)
     outcomes = train_population(search, output, address)
     scores, captions = _scores(search, outcomes, output, shards)
+    failed = [
+        f"{label} ({outcome.trial_id})"
+        for label, outcome in zip(search.labels, outcomes, strict=False)
+        if outcome.ending == FAILED
+    ]
+    if failed:
+        print(
+            f"failed, and not in the table: {', '.join(failed)}; errors are in error.txt files below {output / 'tune'}"
+        )
     if not scores:
-        print(f"no run was finished; errors are in error.txt files below {output / 'tune'}")
         return exit_code(search, outcomes, command, otherwise=1)
     text = (
         f"{arms_table(scores, search.config.net.block)}\n"
@@ -92,7 +107,7 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
     (output / "arms.md").write_text(text, encoding="utf-8")
     (output / "arms.json").write_text(arms_json(scores), encoding="utf-8")
     print(f"\n{text}\n{output / 'arms.md'}")
-    return exit_code(search, outcomes, command, otherwise=0)
+    return exit_code(search, outcomes, command, otherwise=1 if failed else 0)
 
 
 def _scores(
@@ -105,9 +120,11 @@ def _scores(
         if outcome.ending != FINISHED:
             continue
         folder = trial_folder(output, outcome.trial_id)
-        last = checkpoint_at(folder / CHECKPOINTS, checkpoint_steps(folder / CHECKPOINTS)[-1])
-        predict_checkpoint(last, shards, "val", flip_test=False).write(folder / "predictions.npz")
-        scored = score_file(folder / "predictions.npz")
+        predictions = folder / "predictions.npz"
+        if not predictions.exists():  # a finished run does not change any more
+            last = checkpoint_at(folder / CHECKPOINTS, checkpoint_steps(folder / CHECKPOINTS)[-1])
+            predict_checkpoint(last, shards, "val", flip_test=False).write(predictions)
+        scored = score_file(predictions)
         arm = next(arm for arm, fields in ARMS.items() if fields.items() <= outcome.overrides.items())
         scores.setdefault(arm, {})[outcome.overrides["run.seed"]] = scored.score
         captions.add(scored.caption)
@@ -115,7 +132,15 @@ def _scores(
 
 
 def _check_same(search: Search, found: Search, output: Path) -> None:
-    wanted, held = ({**each.config.flat(), **vars(each), "base": None} for each in (search, found))
-    for name, value in wanted.items():
-        if held[name] != value:
-            raise UserError(f"{output} holds runs with {name} = {held[name]}, not {value}; name another --out")
+    if search.labels != found.labels:
+        held, wanted = (", ".join(labels) or "a search" for labels in (found.labels, search.labels))
+        raise UserError(f"{output} holds {held}, not {wanted}; name another --out")
+    if search.fingerprint != found.fingerprint:
+        raise UserError(
+            f"{output} holds runs on data of fingerprint {found.fingerprint}, not {search.fingerprint};"
+            " name another --out"
+        )
+    held_fields = found.config.flat()
+    for name, value in search.config.flat().items():
+        if held_fields[name] != value:
+            raise UserError(f"{output} holds runs with {name} = {held_fields[name]}, not {value}; name another --out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.plan import Layout
 from ray_advpose.search.progress import CUT, FAILED, SearchProgress, read_endings
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
+from ray_advpose.training.pose_stage import pose_stage_key
 
 _SEARCH = "search.json"
 _TUNE = "tune"
@@ -136,10 +138,18 @@ def _trainable(search: Search, output: Path, layout: Layout) -> Any:
             max_failures=_WORKER_FAILURES,
         ),
         train=train_assignment,
+        shared_pose_stages=_shared_pose_stages(search),
     )
     return tune.with_resources(
         tune.with_parameters(JointTrainingTrial, constants=constants), trial_resources(layout.slots)
     )
+
+
+def _shared_pose_stages(search: Search) -> frozenset[str]:
+    """Return what more than one trial begins with; sharing the rest would fill the disk for nobody."""
+    base = search.config
+    keys = Counter(pose_stage_key(base.replaced(overrides, _SEARCH)) for overrides in search.overrides)
+    return frozenset(key for key, trials in keys.items() if trials > 1)
 
 
 def _scheduler(search: Search) -> ASHAScheduler:

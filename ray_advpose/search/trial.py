@@ -18,7 +18,7 @@ from ray.tune.result import DONE, SHOULD_CHECKPOINT
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.serving import TrainFunction
-from ray_advpose.cluster.storage import is_committed
+from ray_advpose.cluster.storage import is_whole
 from ray_advpose.config import config_from_dict
 from ray_advpose.search.plan import MAX_SLOTS
 from ray_advpose.training.pose_stage import pose_stage_key
@@ -37,6 +37,7 @@ class TrialConstants:
         experiment: Folder of the search; trials write below it.
         layout: The worker group of each trial.
         train: What every rank does with an assignment.
+        shared_pose_stages: Keys of the stages 1 that more than one trial of the search begins with.
     """
 
     base: dict[str, Any]
@@ -44,6 +45,7 @@ class TrialConstants:
     experiment: str
     layout: GroupLayout
     train: TrainFunction
+    shared_pose_stages: frozenset[str] = frozenset()
 
 
 def trial_resources(slots: int) -> tune.PlacementGroupFactory:
@@ -121,10 +123,8 @@ class JointTrainingTrial(tune.Trainable):
 
     def _assignment(self) -> Assignment:
         experiment = self._constants.experiment
-        config = config_from_dict(self._resolved, f"trial {self.trial_id}")
-        pose_stage = Path(experiment, "pose_stages", pose_stage_key(config))
         # Decided here and not by the workers, who might look at different moments.
-        known = is_committed(pose_stage)
+        pose_stage, known = self._pose_stage()
         return Assignment(
             trial_id=self.trial_id,
             generation=self._generation,
@@ -132,9 +132,20 @@ class JointTrainingTrial(tune.Trainable):
             data=self._constants.data,
             output=f"{experiment}/trials/{self.trial_id}",
             checkpoint=self._checkpoint,
-            pose_stage=str(pose_stage) if known else None,
-            share_pose_stage=None if known else str(pose_stage),
+            pose_stage=pose_stage if known else None,
+            share_pose_stage=None if known else pose_stage,
         )
+
+    def _pose_stage(self) -> tuple[str | None, bool]:
+        """Return where trials that begin alike share their stage 1, and whether it is there already."""
+        # What comes from a checkpoint may be another trial's, trained with other settings.
+        if self._checkpoint is not None:
+            return None, False
+        key = pose_stage_key(config_from_dict(self._resolved, f"trial {self.trial_id}"))
+        if key not in self._constants.shared_pose_stages:
+            return None, False
+        folder = Path(self._constants.experiment, "pose_stages", key)
+        return str(folder), is_whole(folder)
 
     def _take_up(self, config: dict[str, Any]) -> None:
         base = config_from_dict(self._constants.base, "base config")

@@ -17,12 +17,9 @@ from ray_advpose.training.checkpoint import DataIdentity, check_data, read_confi
 from ray_advpose.training.schedule import Stage
 from ray_advpose.training.state import EpochRecord, TrainState
 
-# Every other field decides what D is after stage 1, so that a new field does until it is named here.
-_DECIDES_LATER = (
+# Every other field decides what D is after stage 1: a new one does until it is named here.
+DECIDING_LATER = {
     "preset",
-    "asr.",
-    "aho.",
-    "reward.",
     "stages.pretrain_epochs",
     "stages.pretrain_images",
     "stages.joint_epochs",
@@ -33,10 +30,10 @@ _DECIDES_LATER = (
     "optim.adversarial_bn",
     "run.cpus_per_worker",
     "run.cpus_per_data_task",
-    "run.gpus_per_worker",
     "run.checkpoint_every_epochs",
     "run.keep_last_checkpoints",
-)
+}
+_SECTIONS_DECIDING_LATER = {"asr", "aho", "reward"}
 
 
 def pose_stage_key(config: Config) -> str:
@@ -78,4 +75,4 @@ def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity) -> None
 
 
 def _decides(name: str) -> bool:
-    return not name.startswith(_DECIDES_LATER)
+    return name not in DECIDING_LATER and name.partition(".")[0] not in _SECTIONS_DECIDING_LATER

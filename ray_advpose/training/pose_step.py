@@ -51,15 +51,16 @@ class Task:
     def difficulty(self, losses: Tensor, heatmaps: Tensor, seen: PoseInput) -> Tensor:
         """Return what adversary and reference are compared by: (B,), higher is harder.
 
-        The loss, or with ``reward_by: pckh`` the share of joints that are not found, which is what
-        the authors' release compares; NaN, nothing to compare, for a person without a normaliser or
-        without a joint inside the input.
+        The loss, or with ``reward_by: pckh`` the share of scored joints that are not found, which is
+        what the authors' release compares. NaN, nothing to compare, for a person without a joint
+        inside the input, or with ``pckh`` without a normaliser.
         """
         if self.config.reward.reward_by == "loss":
-            return losses.detach()
+            return torch.where(seen.counted.any(dim=1), losses.detach(), torch.nan)
         joints_hm = decode(heatmaps[:, -1].detach(), self.config.loss.decoder)
         joints_in = joints_hm * (self.config.net.input_px / self.config.net.heatmap_px)
-        return 1 - fraction_correct(joints_in, seen.joints_in, seen.counted, seen.normalizer_in, self.pck_threshold)
+        counted = seen.counted & torch.from_numpy(self.skeleton.scored).to(seen.counted.device)
+        return 1 - fraction_correct(joints_in, seen.joints_in, counted, seen.normalizer_in, self.pck_threshold)
 
 
 class PoseStep(nn.Module):

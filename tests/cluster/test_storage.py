@@ -7,12 +7,12 @@ from ray_advpose.cluster.storage import (
     checkpoint_at,
     checkpoint_steps,
     commit_checkpoint,
-    is_committed,
+    is_whole,
     keep_checkpoints,
     share_checkpoint,
 )
 from ray_advpose.presets import QUICK
-from ray_advpose.training.checkpoint import DataIdentity, read_manifest
+from ray_advpose.training.checkpoint import DataIdentity, read_manifest, write_checkpoint
 from ray_advpose.training.state import make_state
 
 DATA = DataIdentity("0" * 16, "lspet", "lsp", 72, 32)
@@ -70,15 +70,33 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path, state):
 
 def test_the_first_to_share_a_checkpoint_is_the_one_that_stays(tmp_path, state, monkeypatch):
     shared = tmp_path / "pose_stages" / "key"
-    assert not is_committed(shared)
+    assert not is_whole(shared)
     state.step = 12
     share_checkpoint(state, DATA, shared)
-    assert is_committed(shared)
+    assert is_whole(shared)
     state.step = 13
     share_checkpoint(state, DATA, shared)
     assert read_manifest(shared)["step"] == 12
-    # Who looked before the first was done comes to a taken folder.
-    monkeypatch.setattr("ray_advpose.cluster.storage.is_committed", lambda folder: False)
-    share_checkpoint(state, DATA, shared)
-    assert read_manifest(shared)["step"] == 12
     assert [path.name for path in shared.parent.iterdir()] == ["key"]
+
+
+def test_a_damaged_shared_checkpoint_is_replaced(tmp_path, state):
+    shared = tmp_path / "key"
+    share_checkpoint(state, DATA, shared)
+    (shared / "state.pt").write_bytes(b"cut off")
+    assert not is_whole(shared)
+    share_checkpoint(state, DATA, shared)
+    assert is_whole(shared)
+
+
+def test_who_shares_at_the_same_time_but_later_leaves_nothing(tmp_path, state, monkeypatch):
+    shared = tmp_path / "key"
+
+    def beaten(folder, *args):
+        write_checkpoint(folder, *args)
+        write_checkpoint(shared, *args)
+
+    monkeypatch.setattr("ray_advpose.cluster.storage.write_checkpoint", beaten)
+    share_checkpoint(state, DATA, shared)
+    assert is_whole(shared)
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]

@@ -97,3 +97,10 @@ def test_other_arms_in_the_same_folder_are_refused(trained, people):
     code, output = run("train.py", "--data", people, *ARGUMENTS, "--set", "reward.alpha=0.3", cwd=folder.parent)
     assert code == 2
     assert "holds runs with reward.alpha = 0.2, not 0.3; name another --out" in output
+    code, output = run("train.py", "--data", people, *ARGUMENTS, "--seeds", 1, cwd=folder.parent)
+    assert code == 2
+    assert "holds random seed 0, random seed 1, asr seed 0" in output
+    assert "not random seed 0, asr seed 0, aho seed 0; name another --out" in output
+    code, output = run("train.py", "--data", people, "--out", folder, *settings(), cwd=folder.parent)
+    assert code == 2
+    assert "holds a population, not a single run" in output

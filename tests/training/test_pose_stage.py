@@ -8,7 +8,7 @@ from ray_advpose.data.task import identity_of
 from ray_advpose.errors import UserError
 from ray_advpose.presets import ARMS
 from ray_advpose.training.checkpoint import write_checkpoint
-from ray_advpose.training.pose_stage import ends_pose_stage, load_pose_stage, pose_stage_key
+from ray_advpose.training.pose_stage import DECIDING_LATER, ends_pose_stage, load_pose_stage, pose_stage_key
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,8 @@ def test_the_key_tells_apart_what_stage_1_depends_on():
         assert pose_stage_key(base.replaced(later)) == key
     for deciding in ({"random.random_range": "paper"}, {"loss.target_sigma_px": 2.0}, {"run.global_batch_size": 12}):
         assert pose_stage_key(base.replaced(deciding)) != key
+
+
+def test_what_decides_later_are_fields():
+    # A renamed field would otherwise decide stage 1 without anybody noticing.
+    assert set(Config().flat()) >= DECIDING_LATER

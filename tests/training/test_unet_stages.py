@@ -5,13 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny_run import TinyRun, make_run
+from tiny_run import TinyRun, finish, make_run
 
 from ray_advpose.data.task import identity_of
 from ray_advpose.nets.unet import UNet
 from ray_advpose.training.checkpoint import load_checkpoint, write_checkpoint
-
-EPOCHS = 6  # two of each stage
 
 
 def weights_of(run: TinyRun) -> dict[str, dict[str, torch.Tensor]]:
@@ -24,11 +22,6 @@ def weights_of(run: TinyRun) -> dict[str, dict[str, torch.Tensor]]:
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     return {key for key in before if not torch.equal(before[key], after[key])}
-
-
-def finish(run: TinyRun, epochs: int = EPOCHS) -> None:
-    for _, _ in zip(range(epochs), run.epochs(), strict=False):
-        pass
 
 
 @pytest.fixture
