@@ -12,14 +12,25 @@ import scipy.io
 
 from ray_advpose.errors import UserError
 
-Arrays = dict[str, np.ndarray]
+
+class Arrays(dict[str, np.ndarray]):
+    """Arrays by name.
+
+    Attributes:
+        left_out: Shape and type of what else the file holds, by name, for messages only.
+    """
+
+    def __init__(self) -> None:
+        """Begin without arrays."""
+        super().__init__()
+        self.left_out: dict[str, str] = {}
 
 
 def read_arrays(path: Path) -> Arrays:
     """Return the arrays of numbers, booleans and text in a file, by name.
 
     MATLAB arrays come in MATLAB's order of axes, also those of its HDF5 form (v7.3). Arrays with
-    more than three axes (heatmaps) and Python objects, structs and cells are left out.
+    more than three axes (heatmaps), complex numbers, Python objects, structs and cells are left out.
 
     Raises:
         UserError: The file does not exist, has another suffix, or is not what its suffix says.
@@ -44,12 +55,19 @@ def read_arrays(path: Path) -> Arrays:
 
 def shape_text(array: np.ndarray) -> str:
     """Return a shape as papers write it, e.g. ``2958 x 16 x 2``."""
-    return " x ".join(map(str, array.shape)) or "a single value"
+    return _shape_text(array.shape)
 
 
 def contents_text(arrays: Arrays) -> str:
-    """Return the names and shapes of arrays, for a message on what a file holds instead."""
-    return ", ".join(f"{name} ({shape_text(array)})" for name, array in arrays.items()) or "no arrays"
+    """Return names and shapes of all a file holds, for a message on what it holds instead."""
+    found = [f"{name} ({shape_text(array)})" for name, array in arrays.items()]
+    found += [f"{name} ({form}, not read)" for name, form in arrays.left_out.items()]
+    return ", ".join(found) or "no arrays"
+
+
+def persons_text(count: int) -> str:
+    """Return e.g. ``1 person`` or ``2958 persons``."""
+    return f"{count} person" if count == 1 else f"{count} persons"
 
 
 def text_of(array: np.ndarray) -> list[str]:
@@ -60,24 +78,34 @@ def text_of(array: np.ndarray) -> list[str]:
 def _npz_arrays(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no zip archive, or not a whole one")
-    arrays: Arrays = {}
+    arrays = Arrays()
     with np.load(path) as archive:
         for name in archive.files:
             try:
                 array = archive[name]
             except ValueError as error:
                 # A pickled object beside the arrays; reading it would run code from the file.
-                if "allow_pickle" in str(error):
-                    continue
-                raise
+                if "allow_pickle" not in str(error):
+                    raise
+                arrays.left_out[name] = _npy_form(path, name)
+                continue
             _keep(arrays, name, array)
     return arrays
+
+
+def _npy_form(path: Path, name: str) -> str:
+    """Read shape and type of an array of objects from its header, which runs no code from the file."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return _form(shape, dtype)
 
 
 def _mat_arrays(path: Path) -> Arrays:
     if h5py.is_hdf5(path):
         return _hdf5_arrays(path)
-    arrays: Arrays = {}
+    arrays = Arrays()
     for name, array in scipy.io.loadmat(path).items():
         if not name.startswith("__"):
             _keep(arrays, name, array)
@@ -85,11 +113,14 @@ def _mat_arrays(path: Path) -> Arrays:
 
 
 def _hdf5_arrays(path: Path) -> Arrays:
-    arrays: Arrays = {}
+    arrays = Arrays()
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         # MATLAB keeps what its cells and structs refer to below names that begin with #.
-        if not isinstance(item, h5py.Dataset) or name.startswith("#") or item.shape is None or item.ndim > 3:
+        if not isinstance(item, h5py.Dataset) or name.startswith("#") or item.shape is None:
+            return
+        if item.ndim > 3:  # heatmaps would fill the memory
+            arrays.left_out[name] = _form(item.shape[::-1] if "MATLAB_class" in item.attrs else item.shape, item.dtype)
             return
         array = np.asarray(item[()])
         _keep(arrays, name, array.T if "MATLAB_class" in item.attrs else array)
@@ -101,7 +132,18 @@ def _hdf5_arrays(path: Path) -> Arrays:
 
 def _keep(arrays: Arrays, name: str, array: object) -> None:
     """Add what is an array of numbers, booleans or text (h5py gives text of any length as bytes in objects)."""
-    if not isinstance(array, np.ndarray) or array.ndim > 3:
+    if not isinstance(array, np.ndarray):
         return
-    if array.dtype.kind in "biufUS" or (array.size and isinstance(array.flat[0], bytes)):
+    known = array.dtype.kind in "biufUS" or (array.size and isinstance(array.flat[0], bytes))
+    if known and array.ndim <= 3:
         arrays[name] = array
+    else:
+        arrays.left_out[name] = _form(array.shape, array.dtype)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single value"
+
+
+def _form(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    return f"{_shape_text(shape)} of {dtype.name}"

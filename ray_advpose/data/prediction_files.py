@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_advpose.data.array_files import Arrays, contents_text, read_arrays, shape_text, text_of
+from ray_advpose.data.array_files import Arrays, contents_text, persons_text, read_arrays, shape_text, text_of
 from ray_advpose.errors import UserError
 
 OWN_ARRAY = "predictions_px"
@@ -28,6 +28,9 @@ class PredictionFile:
         edges_at_integers: Whether the first pixel's centre is 0.5, as this package writes it, and
             not 1, as the data sets label it and others predict it.
         person_id: N names; None if the file has none.
+        truth_px: (N, J, 2) float64, the ground truth that this package wrote beside them, edges at
+            integers; None in the files of others.
+        annotated: (N, J) bool, where ``truth_px`` is known; None likewise.
         decoder: How heatmaps became joints; None if the file does not say.
         flip_test: Whether heatmaps were averaged with the mirrored crop's; None likewise.
         note: Which array was taken and how it was read.
@@ -37,20 +40,24 @@ class PredictionFile:
     joints_px: np.ndarray
     edges_at_integers: bool
     person_id: tuple[str, ...] | None
+    truth_px: np.ndarray | None
+    annotated: np.ndarray | None
     decoder: str | None
     flip_test: bool | None
     note: str
 
 
-def read_predictions(path: Path, joints: int) -> PredictionFile:
+def read_predictions(path: Path, joints: int, persons: int | None = None) -> PredictionFile:
     """Read predictions of J joints in any order of the axes, with or without a score beside x and y.
 
     Of several arrays that could be predictions the one with a usual name is taken. A shape that can
-    be read in more than one way is read in the way nearest to persons x joints x 2.
+    be read in more than one way is read in the one that has as many persons as expected, or else
+    in the one nearest to persons x joints x 2.
 
     Args:
         path: A ``.npz``, ``.mat`` or HDF5 file.
         joints: J, which tells the axes apart.
+        persons: How many are expected; None for any number.
 
     Raises:
         UserError: The file cannot be read, holds no such array or several, or has another number of joints.
@@ -63,12 +70,17 @@ def read_predictions(path: Path, joints: int) -> PredictionFile:
         raise UserError(
             f"{path}: {name} is {shape_text(array)}, expected persons, {joints} joints and 2 coordinates in any order"
         )
-    order = readings[0]
-    joints_px = array.transpose(order).astype(np.float64)
     own = name == OWN_ARRAY
+    if own:  # there is no doubt about the axes of what this package wrote
+        del readings[1:]
+    fitting = [order for order in readings if array.shape[order[0]] == persons]
+    order = fitting[0] if len(fitting) == 1 else readings[0]
+    joints_px = array.transpose(order).astype(np.float64)
+    truth_px, annotated = _truth(arrays, joints_px.shape) if own else (None, None)
     note = f"predictions {path.name}: array {name}, {shape_text(array)}, read as {_form(order, array.shape)}"
     if len(readings) > 1:
-        note += f" (it could also be {' or '.join(_form(other, array.shape) for other in readings[1:])})"
+        others = [_form(other, array.shape) for other in readings if other != order]
+        note += f" (it could also be {' or '.join(others)})"
     if joints_px.shape[2] == 3:
         note += ", the third of the coordinates taken for a score and left out"
     note += ", edges at integers" if own else ", 1-based pixels"
@@ -77,6 +89,8 @@ def read_predictions(path: Path, joints: int) -> PredictionFile:
         joints_px=joints_px[:, :, :2],
         edges_at_integers=own,
         person_id=_names(arrays, len(joints_px), path) if own else None,
+        truth_px=truth_px,
+        annotated=annotated,
         decoder=text_of(arrays["decoder"])[0] if own and _single(arrays, "decoder") else None,
         flip_test=bool(arrays["flip_test"].item()) if own and _single(arrays, "flip_test") else None,
         note=note,
@@ -142,10 +156,8 @@ def _chosen(arrays: Arrays, joints: int, path: Path) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise UserError(
-            f"{path}: any of {contents_text({name: possible[name] for name in names})} could be the predictions;"
-            f" leave one, or name it {USUAL_ARRAYS[1]}"
-        )
+        several = ", ".join(f"{name} ({shape_text(possible[name])})" for name in names)
+        raise UserError(f"{path}: any of {several} could be the predictions; leave one, or name it {USUAL_ARRAYS[1]}")
     raise UserError(
         f"{path} holds no array of numbers with three axes, one of them of length 2; found {contents_text(arrays)}"
     )
@@ -170,9 +182,19 @@ def _names(arrays: Arrays, persons: int, path: Path) -> tuple[str, ...] | None:
         return None
     if arrays["person_id"].shape != (persons,):
         raise UserError(
-            f"{path}: person_id is {shape_text(arrays['person_id'])}, expected one for each of {persons} persons"
+            f"{path}: person_id is {shape_text(arrays['person_id'])}, expected one for each of {persons_text(persons)}"
         )
     return tuple(text_of(arrays["person_id"]))
+
+
+def _truth(arrays: Arrays, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """The ground truth of predictions of a shape, and where it is annotated."""
+    truth_px, annotated = arrays.get("truth_px"), arrays.get("annotated")
+    if truth_px is None or annotated is None or truth_px.shape != (*shape[:2], 2) or annotated.shape != shape[:2]:
+        return None, None
+    if truth_px.dtype.kind not in "iuf" or annotated.dtype.kind not in "biuf":
+        return None, None
+    return truth_px.astype(np.float64), annotated.astype(bool)
 
 
 def _single(arrays: Arrays, name: str) -> bool:

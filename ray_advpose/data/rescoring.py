@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_advpose.data.array_files import read_arrays
+from ray_advpose.data.array_files import persons_text, read_arrays
 from ray_advpose.data.persons import LABEL_TO_EDGE_PX
 from ray_advpose.data.prediction_files import PredictionFile, read_predictions
 from ray_advpose.data.truth_files import TruthFile, read_truth
@@ -16,7 +16,10 @@ from ray_advpose.errors import UserError
 from ray_advpose.pose.metrics import pck, score
 from ray_advpose.pose.score import Score
 
-_LSP_PERSONS = 2000
+# LSP's second half is its test set.
+_LSP_PERSONS, _LSP_FIRST_TEST = 2000, 1000
+# Shards keep joints as float32 in the crop, which moves them by less than this.
+_SAME_LABEL_PX = 0.01
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class FileScore:
         unofficial: Figures of other definitions in circulation, in percent, by name: ``pooledJ`` over
             all J annotated joints where the protocol leaves some out, ``pooledJ_visible`` over those
             that are not occluded, where the ground truth tells.
-        caption: The definition behind the score, with decoder and flip test.
+        caption: The definition behind the score, with decoder and flip test, and with who was scored where
+            that is a part of the ground truth only.
         decoder: How heatmaps became joints; None if the file does not say.
         flip_test: Whether heatmaps were averaged with the mirrored crop's; None likewise.
         left_out: Names of the persons without a usable normaliser.
@@ -77,19 +81,21 @@ def score_file(predictions: Path, ground_truth: Path | None = None, protocol: st
     if ground_truth is None and "truth_px" not in read_arrays(predictions):
         raise UserError(f"{predictions} holds no ground truth (truth_px), so name a file of it with --ground-truth")
     truth = read_truth(ground_truth or predictions, protocol)
-    found = read_predictions(predictions, len(truth.skeleton.joints))
+    found = read_predictions(predictions, len(truth.skeleton.joints), len(truth.joints_px))
     paired = _pair(found, truth)
     rows = paired.rows
     annotated, normalizer_px = truth.annotated[rows], truth.normalizer_px[rows]
     usable = np.isfinite(normalizer_px) & (normalizer_px > 0)
     if not usable.any():
-        raise UserError(f"{truth.path}: none of {len(rows)} persons has a positive finite normaliser, nothing to score")
+        raise UserError(
+            f"{truth.path}: none of {persons_text(len(rows))} has a positive finite normaliser, nothing to score"
+        )
     result = score(truth.protocol, paired.predictions_px, paired.truth_px, annotated, normalizer_px)
     return FileScore(
         protocol=truth.protocol,
         score=result,
         unofficial=_unofficial(paired, truth, result),
-        caption=caption_with(result, found.decoder, found.flip_test),
+        caption=caption_with(result, found.decoder, found.flip_test) + _subset(rows, truth),
         decoder=found.decoder,
         flip_test=found.flip_test,
         left_out=tuple(_person_name(truth, int(rows[place])) for place in result.left_out),
@@ -106,26 +112,12 @@ def caption_with(score: Score, decoder: str | None, flip_test: bool | None) -> s
 def _pair(found: PredictionFile, truth: TruthFile) -> _Paired:
     """Put every prediction beside the ground truth of its person."""
     notes: list[str] = []
-    count, persons = len(found.joints_px), len(truth.joints_px)
-    whole_lsp = truth.protocol == "lsp" and persons == _LSP_PERSONS
-    kept = np.arange(count)
-    if found.person_id is not None and truth.person_id is not None:
-        rows = _rows_by_name(found.person_id, truth.person_id, found.path, truth.path)
-        if found.path != truth.path:
-            notes.append(f"{count} predictions matched with {persons} persons of the ground truth by name")
-    elif count == persons:
-        rows = np.arange(persons)
-    elif whole_lsp and count == _LSP_PERSONS // 2:
-        rows = np.arange(_LSP_PERSONS // 2, _LSP_PERSONS)
-        notes.append(f"{count} predictions taken for LSP's test images, persons {count + 1}..{persons}")
-    else:
-        raise UserError(
-            f"{found.path} holds predictions of {count} persons, but {truth.path} the ground truth of {persons}"
-        )
-    if whole_lsp and count == persons:
-        kept = kept[rows >= _LSP_PERSONS // 2]
+    rows = _rows(found, truth, notes)
+    kept = np.arange(len(rows))
+    if _whole_lsp(truth) and len(rows) == _LSP_PERSONS:
+        kept = kept[rows >= _LSP_FIRST_TEST]
         rows = rows[kept]
-        notes.append(f"only LSP's test images are scored, persons {_LSP_PERSONS // 2 + 1}..{persons}")
+        notes.append(f"only LSP's test images are scored, persons {_LSP_FIRST_TEST + 1}..{_LSP_PERSONS}")
     predictions_px, truth_px = found.joints_px[kept], truth.joints_px[rows]
     if found.edges_at_integers and not truth.edges_at_integers:
         truth_px = truth_px + LABEL_TO_EDGE_PX
@@ -136,17 +128,81 @@ def _pair(found: PredictionFile, truth: TruthFile) -> _Paired:
     return _Paired(predictions_px, truth_px, rows, tuple(notes))
 
 
+def _rows(found: PredictionFile, truth: TruthFile, notes: list[str]) -> np.ndarray:
+    """Return (N,) int64, where the persons of N predictions are in the ground truth; add how they were found."""
+    count, persons = len(found.joints_px), len(truth.joints_px)
+    in_order = np.arange(persons)
+    if found.person_id is not None and truth.person_id is not None:
+        _require_different(found.person_id, found.path)
+        _require_different(truth.person_id, truth.path)
+        if found.person_id != truth.person_id and count == persons and _same_labels(found, truth, in_order).all():
+            notes.append("predictions and ground truth have the same labels under other names: matched in their order")
+            return in_order
+        rows = _rows_by_name(found.person_id, truth.person_id, found.path, truth.path)
+        if found.path == truth.path:
+            return rows
+        others = count - int(_same_labels(found, truth, rows).sum())
+        # A name of MPII is a number on an image, and these are not counted alike everywhere.
+        if truth.protocol == "mpii" and found.truth_px is not None and others:
+            raise UserError(
+                f"{found.path} has other labels than {truth.path} for {others} of {persons_text(count)} of the same"
+                " name, so the names are not those of the same persons"
+            )
+        matched = "1 prediction" if count == 1 else f"{count} predictions"
+        notes.append(f"{matched} matched with {persons_text(persons)} of the ground truth by name")
+        return rows
+    if count == persons:
+        return in_order
+    if _whole_lsp(truth) and count == _LSP_PERSONS - _LSP_FIRST_TEST:
+        notes.append(f"{count} predictions taken for LSP's test images, persons {_LSP_FIRST_TEST + 1}..{persons}")
+        return in_order[_LSP_FIRST_TEST:]
+    raise UserError(
+        f"{found.path} holds predictions of {persons_text(count)}, but {truth.path} the ground truth of {persons}"
+    )
+
+
+def _require_different(names: tuple[str, ...], path: Path) -> None:
+    different = len(set(names))
+    if different < len(names):
+        several = "one name" if different == 1 else f"only {different} different names"
+        raise UserError(f"{path} gives {len(names)} persons {several}")
+
+
 def _rows_by_name(names: tuple[str, ...], known: tuple[str, ...], path: Path, truth_path: Path) -> np.ndarray:
     rows = {name: row for row, name in enumerate(known)}
-    if len(rows) < len(known):
-        raise UserError(f"{truth_path} gives {len(known)} persons only {len(rows)} different names")
     unknown = [name for name in names if name not in rows]
     if unknown:
         raise UserError(
-            f"{path} holds predictions of {len(names)} persons, {len(unknown)} of whom {truth_path} does not know among"
-            f" its {len(known)}, {unknown[0]!r} for one"
+            f"{path} holds predictions of {persons_text(len(names))}, {len(unknown)} of whom {truth_path} does not know"
+            f" among its {len(known)}, {unknown[0]!r} for one"
         )
     return np.array([rows[name] for name in names], dtype=np.int64)
+
+
+def _same_labels(found: PredictionFile, truth: TruthFile, rows: np.ndarray) -> np.ndarray:
+    """Return (N,) bool, whether the labels that predictions brought are those of a row, wherever both have one."""
+    if found.truth_px is None or found.annotated is None:
+        return np.zeros(len(rows), dtype=bool)
+    labels_px = truth.joints_px[rows] + (0.0 if truth.edges_at_integers else LABEL_TO_EDGE_PX)
+    both = found.annotated & truth.annotated[rows]
+    near = (np.abs(found.truth_px - labels_px) <= _SAME_LABEL_PX).all(axis=2)
+    same: np.ndarray = both.any(axis=1) & (near | ~both).all(axis=1)
+    return same
+
+
+def _whole_lsp(truth: TruthFile) -> bool:
+    return truth.protocol == "lsp" and len(truth.joints_px) == _LSP_PERSONS
+
+
+def _subset(rows: np.ndarray, truth: TruthFile) -> str:
+    """Say for a caption who was scored, where it was not everybody whom the official figure is of; else nothing."""
+    count, persons = len(rows), len(truth.joints_px)
+    if not _whole_lsp(truth):
+        return "" if count == persons else f"; {count} of the {persons} persons in {truth.path.name}"
+    tested, all_tested = int((rows >= _LSP_FIRST_TEST).sum()), _LSP_PERSONS - _LSP_FIRST_TEST
+    if tested < count:
+        return f"; {persons_text(count)}, {tested or 'none'} of them of the test half"
+    return "" if count == all_tested else f"; {count} of the {all_tested} test persons"
 
 
 def _unofficial(paired: _Paired, truth: TruthFile, official: Score) -> dict[str, float]:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ray_advpose.data.array_files import persons_text
 from ray_advpose.data.persons import Protocol, Split
 from ray_advpose.data.prediction_files import write_predictions
 from ray_advpose.data.rescoring import caption_with
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import task_for
+from ray_advpose.data.truth_files import score_normalizer_px
 from ray_advpose.data.validation import ScoredSplit, Truth
 from ray_advpose.errors import UserError
 from ray_advpose.pose.metrics import score
@@ -60,13 +62,11 @@ class ScoredCheckpoint:
 
     Attributes:
         predictions_px: (N, J, 2) float64 in original-image pixels.
-        person_id: N names.
         score: Under the data's protocol.
         caption: The definition behind the score, with decoder and flip test.
     """
 
     predictions_px: np.ndarray
-    person_id: list[str]
     score: Score
     caption: str
 
@@ -75,7 +75,8 @@ def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: 
     """Predict a split with a checkpoint's pose network.
 
     Raises:
-        UserError: The checkpoint is not whole, its joints are not the data's, or the split is empty.
+        UserError: The checkpoint is not whole, its joints are not the data's, the split is empty, or
+            nobody in it has a usable normaliser.
     """
     manifest = read_manifest(folder)
     trained_on = data_identity(manifest).skeleton
@@ -87,6 +88,7 @@ def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: 
     config = read_config(folder)
     task = task_for(config, shards)
     scored = ScoredSplit(shards, split, task)
+    _require_normalizer(scored.truth, shards, split)
     state = make_state(config, len(task.skeleton.joints), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     load_networks(folder, state)
     predictions_px = scored.predictions(state.pose_net, flip_test)
@@ -97,10 +99,20 @@ def score_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bo
     """Predict a split with a checkpoint's pose network and score the predictions.
 
     Raises:
-        UserError: As `predict_checkpoint`, or nobody in the split has a normaliser.
+        UserError: As `predict_checkpoint`.
     """
     found = predict_checkpoint(folder, shards, split, flip_test)
     truth = found.truth
     result = score(found.protocol, found.predictions_px, truth.joints_px, truth.annotated, truth.normalizer_px)
     caption = caption_with(result, found.decoder, found.flip_test)
-    return ScoredCheckpoint(found.predictions_px, truth.person_id, result, caption)
+    return ScoredCheckpoint(found.predictions_px, result, caption)
+
+
+def _require_normalizer(truth: Truth, shards: ShardSet, split: Split) -> None:
+    """Refuse a split that cannot be scored before it is predicted."""
+    found = score_normalizer_px(shards.manifest.protocol, truth.joints_px, truth.annotated, truth.normalizer_px)
+    if not (np.isfinite(found) & (found > 0)).any():
+        raise UserError(
+            f"{shards.directory}: none of {persons_text(len(found))} in split {split!r} has a positive finite"
+            " normaliser, nothing to score"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_advpose.data.array_files import Arrays, contents_text, read_arrays, shape_text, text_of
+from ray_advpose.data.array_files import Arrays, contents_text, persons_text, read_arrays, shape_text, text_of
 from ray_advpose.data.persons import Protocol
 from ray_advpose.errors import UserError
 from ray_advpose.pose.metrics import torso_px
@@ -28,9 +28,12 @@ class TruthFile:
         protocol: How it is scored.
         joints_px: (N, J, 2) float64 in original-image pixels; 0 where not annotated.
         annotated: (N, J) bool.
-        normalizer_px: (N,) float64, not positive or not finite where unknown.
+        normalizer_px: (N,) float64, what the protocol divides distances by, not positive or not finite
+            where unknown.
         visible: (N, J) bool, annotated and not occluded; None where the file does not tell.
-        person_id: N names, those that `prepare` gives to the same persons; None where the file has none.
+        person_id: N names; None where the file has none. Those of LSP and LSPET are those that `prepare`
+            gives to the same persons. Those of MPII's own file count all persons of an image, where
+            `prepare` counts only the persons that its annotations list.
         edges_at_integers: Whether the first pixel's centre is 0.5, as this package writes it, and
             not 1, as the data sets label it.
         note: Which form was found.
@@ -52,6 +55,16 @@ class TruthFile:
         return SKELETON_OF[self.protocol]
 
 
+def score_normalizer_px(
+    protocol: Protocol, joints_px: np.ndarray, annotated: np.ndarray, normalizer_px: np.ndarray
+) -> np.ndarray:
+    """Return (N,) what a protocol divides distances by: the torso for LSP and LSPET, else ``normalizer_px``.
+
+    Not positive or not finite where unknown. Arguments as in `TruthFile`.
+    """
+    return normalizer_px if protocol == "mpii" else torso_px(joints_px, annotated, SKELETON_OF[protocol])
+
+
 def read_truth(path: Path, protocol: str | None = None) -> TruthFile:
     """Read ground truth; the arrays in the file tell its form.
 
@@ -66,7 +79,8 @@ def read_truth(path: Path, protocol: str | None = None) -> TruthFile:
 
     Raises:
         UserError: The file cannot be read, has none of these forms, holds nobody, is for another
-            protocol, or has an annotated joint that is not finite.
+            protocol, has an annotated joint that is not finite, or one that is not annotated though
+            the protocol is ``lsp``.
     """
     arrays = read_arrays(path)
     if "truth_px" in arrays:
@@ -91,6 +105,13 @@ def read_truth(path: Path, protocol: str | None = None) -> TruthFile:
         raise UserError(
             f"{path}, person {person + 1}, joint {truth.skeleton.joints[joint]}: coordinates ({x}, {y}) are not finite"
         )
+    missing = np.argwhere(~truth.annotated)
+    if truth.protocol == "lsp" and len(missing):
+        person, joint = missing[0]
+        raise UserError(
+            f"{path}, person {person + 1}, joint {truth.skeleton.joints[joint]} is not annotated, but protocol 'lsp'"
+            " counts every joint"
+        )
     return truth
 
 
@@ -102,16 +123,19 @@ def _own(arrays: Arrays, path: Path) -> TruthFile:
     persons, joints = len(arrays["truth_px"]) if arrays["truth_px"].ndim else 0, len(SKELETON_OF[protocol].joints)
     annotated = _array(arrays, "annotated", (persons, joints), path).astype(bool)
     names = _array(arrays, "person_id", (persons,), path, _TEXT)
+    joints_px = _array(arrays, "truth_px", (persons, joints, 2), path)
+    normalizer_px = _array(arrays, "normalizer_px", (persons,), path)
     return TruthFile(
         path=path,
         protocol=protocol,
-        joints_px=_array(arrays, "truth_px", (persons, joints, 2), path),
+        joints_px=joints_px,
         annotated=annotated,
-        normalizer_px=_array(arrays, "normalizer_px", (persons,), path),
+        normalizer_px=score_normalizer_px(protocol, joints_px, annotated, normalizer_px),
         visible=None,
         person_id=tuple(text_of(names)),
         edges_at_integers=True,
-        note=f"ground truth {path.name}: array truth_px, {persons} persons, protocol {protocol}, edges at integers",
+        note=f"ground truth {path.name}: array truth_px, {persons_text(persons)}, protocol {protocol}, edges at"
+        " integers",
     )
 
 
@@ -131,7 +155,7 @@ def _mpii(arrays: Arrays, path: Path) -> TruthFile:
         person_id=_mpii_names(arrays, persons, path),
         edges_at_integers=False,
         note=f"ground truth {path.name}: MPII's part, normalize{' and visible' if visible is not None else ''},"
-        f" {persons} persons, protocol mpii, 1-based pixels",
+        f" {persons_text(persons)}, protocol mpii, 1-based pixels",
     )
 
 
@@ -168,7 +192,7 @@ def _leeds(arrays: Arrays, path: Path) -> TruthFile:
         visible=~marked if lsp else None,
         person_id=tuple(f"im{number:0{digits}d}" for number in range(1, len(labels) + 1)),
         edges_at_integers=False,
-        note=f"ground truth {path.name}: array joints, {meaning}, {len(labels)} persons, protocol {protocol},"
+        note=f"ground truth {path.name}: array joints, {meaning}, {persons_text(len(labels))}, protocol {protocol},"
         " 1-based pixels",
     )
 

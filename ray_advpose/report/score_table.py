@@ -7,14 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ray_advpose.data.rescoring import FileScore
 from ray_advpose.pose.score import CURVE_THRESHOLDS, Score
 from ray_advpose.report.ranking import markdown_table
 
 _NAMES_SHOWN = 5
-_CURVE_STRIDE = 5
+_CURVE_COLUMNS = 10
 
 
 def named_means(score: Score) -> dict[str, float]:
@@ -36,7 +34,7 @@ def score_table(scored: FileScore) -> str:
         _row(score.groups),
         _row({**named_means(score), "area of the curve": score.area}),
         _joints_table(score),
-        _row({"distance <=": f"pooled{score.joints_counted}", **_curve_points(score)}),
+        _curve_table(score),
     ]
     if scored.unofficial:
         names = {name: _unofficial_text(name, score) for name in scored.unofficial}
@@ -46,7 +44,8 @@ def score_table(scored: FileScore) -> str:
     if scored.left_out:
         lines.append(f"left out without a normaliser: {_some(scored.left_out)}")
     if score.not_finite:
-        lines.append(f"{score.not_finite} counted predictions are not finite, and so wrong")
+        several = "prediction is" if score.not_finite == 1 else "predictions are"
+        lines.append(f"{score.not_finite} counted {several} not finite, and so wrong")
     return "\n".join([*parts, *lines, *scored.notes])
 
 
@@ -125,9 +124,13 @@ def _joints_table(score: Score) -> str:
     return markdown_table(header, rows)
 
 
-def _curve_points(score: Score) -> dict[str, float]:
-    places = np.arange(_CURVE_STRIDE - 1, len(CURVE_THRESHOLDS), _CURVE_STRIDE)
-    return {f"{CURVE_THRESHOLDS[place]:.2f}": float(score.curve[place]) for place in places}
+def _curve_table(score: Score) -> str:
+    """Every point of the curve; the threshold is what begins the row and heads the column, added up."""
+    step = CURVE_THRESHOLDS[0]
+    starts = range(0, len(CURVE_THRESHOLDS), _CURVE_COLUMNS)
+    header = [f"pooled{score.joints_counted}, distance <=", *(f"+{t:.2f}" for t in CURVE_THRESHOLDS[:_CURVE_COLUMNS])]
+    rows = [[f"{at * step:.2f}", *map(figure, score.curve[at : at + _CURVE_COLUMNS].tolist())] for at in starts]
+    return markdown_table(header, rows)
 
 
 def _unofficial_text(name: str, score: Score) -> str:

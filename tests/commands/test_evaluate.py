@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import os
 import runpy
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
 from command_runs import ROOT, run
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
+from ray_advpose.data.prediction_files import write_predictions
+from ray_advpose.data.shard_writer import write_shards
+from ray_advpose.data.sources.synthetic import generate_synthetic
 from ray_advpose.data.task import identity_of
 from ray_advpose.errors import run_command
+from ray_advpose.pose.skeleton import LSP
 from ray_advpose.training.checkpoint import write_checkpoint
 from ray_advpose.training.state import make_state
 
@@ -90,6 +97,36 @@ def test_published_predictions_score_their_published_figures(evaluate, published
     assert record["persons"] == 2958
 
 
+def test_published_predictions_under_prepared_names_score_the_same(evaluate, tmp_path, published):
+    _, predictions, _, truth, *_ = published
+    with h5py.File(truth) as file:
+        labels, head_px = file["part"][()], file["normalize"][()]
+        images = [Path(name.decode()).stem for name in file["imgname"]]
+    on_image: Counter[str] = Counter()
+    names = []
+    for image in images:
+        on_image[image] += 1
+        names.append(f"{image}#{on_image[image]}")
+    write_predictions(
+        tmp_path / "own.npz",
+        loadmat(predictions)["preds"] - 0.5,
+        names,
+        labels - 0.5,
+        (labels != 0).any(axis=2),
+        head_px,
+        protocol="mpii",
+        decoder="exact",
+        flip_test=True,
+    )
+    code, output, _ = evaluate("--predictions", "own.npz", "--ground-truth", truth, "--json")
+    assert code == 0
+    record = json.loads(output)
+    assert record["means"]["mean_joint14"] == pytest.approx(86.76, abs=0.01)
+    assert record["means"]["pooled14"] == pytest.approx(87.30, abs=0.01)
+    assert any("matched in their order" in note for note in record["notes"])
+    assert "persons in valid.h5" not in record["definition"]
+
+
 def test_a_process_prints_the_published_figures(tmp_path, published):
     code, output = run("evaluate.py", *published, cwd=tmp_path)
     assert code == 0
@@ -134,6 +171,19 @@ def test_a_checkpoint_is_scored_without_leaving_a_file(evaluate, tmp_path, check
     assert "pooled14 @0.1" in output
     assert "decoder exact, flip test on" in output
     assert "array predictions_px, 6 x 14 x 2" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_that_cannot_be_scored_is_not_predicted(evaluate, tmp_path_factory, tmp_path, checkpoint):
+    people = generate_synthetic(4, image_px=64)
+    shoulder = LSP.index("left_shoulder")
+    persons = [replace(person, annotated=np.arange(14) != shoulder) for person in people.persons]
+    data = tmp_path_factory.mktemp("shards") / "torsoless"
+    write_shards(replace(people, persons=persons), data, 32, workers=1)
+    code, _, errors = evaluate("--checkpoint", checkpoint, "--data", data, "--split", "train", "--out", "scored")
+    assert code == 2
+    assert f"{data}: none of " in errors
+    assert "in split 'train' has a positive finite normaliser" in errors
     assert list(tmp_path.iterdir()) == []
 
 

@@ -45,6 +45,7 @@ def test_every_container_and_name(tmp_path, suffix, name):
     assert found.joints_px.dtype == np.float64
     assert not found.edges_at_integers
     assert (found.person_id, found.decoder, found.flip_test) == (None, None, None)
+    assert (found.truth_px, found.annotated) == (None, None)
     assert f"made{suffix}: array {name}, 5 x 16 x 2, read as n x J x 2, 1-based pixels" in found.note
 
 
@@ -91,6 +92,21 @@ def test_a_shape_that_reads_in_two_ways_is_persons_first_and_said(tmp_path, shap
     assert f"read as n x J x 2 (it could also be {others})" in found.note
 
 
+def test_of_two_readings_the_one_with_the_expected_persons_is_taken_and_said(tmp_path):
+    array = np.random.default_rng(2).uniform(0, 9, (3, 16, 2))
+    path = save(tmp_path / "made.npz", preds=array)
+    found = read_predictions(path, 16, persons=2)
+    np.testing.assert_array_equal(found.joints_px, array.transpose(2, 1, 0)[:, :, :2])
+    assert "read as 3 x J x n (it could also be n x J x 2)" in found.note
+    np.testing.assert_array_equal(read_predictions(path, 16, persons=7).joints_px, array)
+
+
+def test_nothing_is_doubtful_about_a_file_of_this_package(tmp_path):
+    found = read_predictions(save(tmp_path / "made.npz", predictions_px=JOINTS_PX[:3]), 16, persons=2)
+    np.testing.assert_array_equal(found.joints_px, JOINTS_PX[:3])
+    assert "could also be" not in found.note
+
+
 def test_the_array_that_can_be_joints_is_found_among_others(tmp_path):
     others = {"scores": np.ones((5, 16)), "affine": np.zeros((5, 2, 3)), "names": np.array(["a"] * 5)}
     path = save(tmp_path / "made.npz", keypoints=JOINTS_PX, meta=np.array({"epoch": 3}, dtype=object), **others)
@@ -118,6 +134,24 @@ def test_a_file_without_predictions_says_what_it_holds(tmp_path, arrays):
     with pytest.raises(UserError, match=r"made\.npz holds no array of numbers with three axes") as caught:
         read_predictions(path, 16)
     assert all(name in str(caught.value) for name in arrays)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "array", "form"),
+    [
+        (".npz", np.zeros((5, 16, 8, 4), dtype=np.float32), "5 x 16 x 8 x 4 of float32"),
+        (".mat", np.zeros((5, 16, 8, 4)), "5 x 16 x 8 x 4 of float64"),
+        (".h5", np.zeros((5, 16, 8, 4)), "5 x 16 x 8 x 4 of float64"),
+        (".npz", np.array([{"a": 1}, None]), "2 of object"),
+        (".mat", np.array([{"a": 1}, "b"]), "1 x 2 of object"),
+        (".npz", JOINTS_PX.astype(np.complex128), "5 x 16 x 2 of complex128"),
+        (".h5", JOINTS_PX.astype(np.complex128), "5 x 16 x 2 of complex128"),
+    ],
+)
+def test_arrays_of_kinds_that_are_not_read_are_named(tmp_path, suffix, array, form):
+    path = save(tmp_path / f"made{suffix}", heatmaps=array, other=np.ones((5, 16)))
+    with pytest.raises(UserError, match=rf"found other \(5 x 16\), heatmaps \({form}, not read\)$"):
+        read_predictions(path, 16)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".mat", ".h5"])
@@ -160,6 +194,8 @@ def test_what_is_written_is_read_again(tmp_path):
     np.testing.assert_array_equal(found.joints_px, JOINTS_PX)
     assert found.edges_at_integers
     assert (found.person_id, found.decoder, found.flip_test) == (tuple(names), "exact", True)
+    np.testing.assert_array_equal(found.truth_px, JOINTS_PX + 1)
+    np.testing.assert_array_equal(found.annotated, JOINTS_PX[:, :, 0] > 0)
     assert "array predictions_px" in found.note
     assert found.note.endswith("edges at integers")
 

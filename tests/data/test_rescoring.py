@@ -47,7 +47,7 @@ def foreign(folder, predictions):
     return folder / "preds.mat"
 
 
-def own(folder, predictions_px, truth_px, names, protocol="lspet"):
+def own(folder, predictions_px, truth_px, names, protocol="lspet", normalizer_px=None):
     path = folder / "predictions.npz"
     count, joints = truth_px.shape[:2]
     annotated = np.ones((count, joints), dtype=bool)
@@ -57,7 +57,7 @@ def own(folder, predictions_px, truth_px, names, protocol="lspet"):
         names,
         truth_px,
         annotated,
-        np.full(count, 50.0),
+        np.full(count, 50.0) if normalizer_px is None else normalizer_px,
         protocol=protocol,
         decoder="exact",
         flip_test=True,
@@ -109,6 +109,22 @@ def test_named_persons_find_their_labels(tmp_path):
     assert scored.score.pooled == 100
     assert scored.score.persons == 3
     assert any("3 predictions matched with 9 persons of the ground truth by name" in note for note in scored.notes)
+    assert scored.caption.endswith("flip test on; 3 of the 9 persons in joints.mat")
+
+
+def test_the_caption_names_no_part_where_all_are_scored(tmp_path):
+    labels = bodies(4)
+    names = ["im00004", "im00002", "im00003", "im00001"]
+    turned = labels[[3, 1, 2, 0]] - 0.5
+    scored = score_file(own(tmp_path, turned, turned, names), lspet_file(tmp_path, labels))
+    assert scored.score.pooled == 100
+    assert scored.caption.endswith("flip test on")
+
+
+def test_one_prediction_is_no_predictions(tmp_path):
+    labels = bodies(2)
+    path = own(tmp_path, labels[:1] - 0.5, labels[:1] - 0.5, ["im00001"])
+    assert "1 prediction matched with 2 persons" in " ".join(score_file(path, lspet_file(tmp_path, labels)).notes)
 
 
 def test_a_name_the_ground_truth_does_not_know_is_refused(tmp_path):
@@ -122,6 +138,23 @@ def test_ground_truth_that_repeats_a_name_is_refused(tmp_path):
     truth_px = bodies(3)
     with pytest.raises(UserError, match=r"gives 3 persons only 2 different names"):
         score_file(own(tmp_path, truth_px, truth_px, list("aab")))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(["im00001", "im00003", "im00001"], "only 2 different names"), (["im00001"] * 3, "one name")],
+)
+def test_predictions_that_repeat_a_name_are_refused(tmp_path, names, words):
+    labels = bodies(5)
+    path = own(tmp_path, labels[:3] - 0.5, labels[:3] - 0.5, names)
+    with pytest.raises(UserError, match=rf"predictions\.npz gives 3 persons {words}"):
+        score_file(path, lspet_file(tmp_path, labels))
+
+
+def test_the_torso_measures_own_predictions_whatever_normaliser_they_bring(tmp_path):
+    truth_px = bodies(4)
+    scored = score_file(own(tmp_path, truth_px, truth_px, list("abcd"), normalizer_px=np.full(4, np.nan)))
+    assert (scored.score.persons, scored.score.pooled, scored.left_out) == (4, 100, ())
 
 
 def test_different_lengths_are_refused_with_both_numbers(tmp_path):
@@ -158,13 +191,25 @@ def test_of_two_thousand_predictions_lsps_test_images_are_scored(tmp_path, offic
     assert any("only LSP's test images are scored" in note for note in scored.notes)
 
 
-def test_own_lsp_predictions_find_their_images_by_name(tmp_path, official_lsp):
+@pytest.mark.parametrize(
+    ("chosen", "persons", "ending"),
+    [
+        (range(900, 1000), 100, "flip test on; 100 persons, none of them of the test half"),
+        (range(1900, 2000), 100, "flip test on; 100 of the 1000 test persons"),
+        (range(999, 1999), 1000, "flip test on; 1000 persons, 999 of them of the test half"),
+        (range(500, 2000), 1500, "flip test on; 1500 persons, 1000 of them of the test half"),
+        (range(1000), 1000, "flip test on; 1000 persons, none of them of the test half"),
+        (range(1999, 999, -1), 1000, "flip test on"),
+        (range(2000), 1000, "flip test on"),
+    ],
+)
+def test_own_lsp_predictions_find_their_images_by_name(tmp_path, official_lsp, chosen, persons, ending):
     labels, truth = official_lsp
-    validation = slice(900, 1000)
-    names = [f"im{person + 1:04d}" for person in range(2000)[validation]]
-    path = own(tmp_path, labels[validation] - 0.5, labels[validation] - 0.5, names, "lsp")
-    scored = score_file(path, truth)
-    assert (scored.score.persons, scored.score.pooled) == (100, 100)
+    names = [f"im{person + 1:04d}" for person in chosen]
+    mine_px = labels[list(chosen)] - 0.5
+    scored = score_file(own(tmp_path, mine_px, mine_px, names, "lsp"), truth)
+    assert (scored.score.persons, scored.score.pooled) == (persons, 100)
+    assert scored.caption.endswith(ending)
 
 
 def test_another_number_of_lsp_predictions_is_refused(tmp_path, official_lsp):

@@ -8,6 +8,7 @@ import pytest
 from painted_data import body_labels
 from scipy.io import savemat
 
+from ray_advpose.data.rescoring import score_file
 from ray_advpose.data.sources.lsp import read_lspet
 from ray_advpose.data.truth_files import read_truth
 from ray_advpose.errors import UserError
@@ -61,6 +62,52 @@ def test_mpii(tmp_path, suffix):
     np.testing.assert_array_equal(truth.normalizer_px, arrays["normalize"])
     assert not truth.edges_at_integers
     assert truth.person_id == ("005#1", "005#3", "017#1", "018#2")
+
+
+def prepared_mpii_file(folder, chosen, names):
+    """Write perfect predictions of some persons of `mpii_arrays` as this package does."""
+    part = mpii_arrays()["part"][chosen]
+    arrays = own_arrays(
+        len(chosen),
+        truth_px=part - 0.5 + np.random.default_rng(1).uniform(-0.009, 0.009, part.shape),
+        annotated=(part != 0).any(axis=2),
+        person_id=np.array(names),
+        protocol=np.array("mpii"),
+        predictions_px=part - 0.5,
+    )
+    return save(folder / "predictions.npz", arrays)
+
+
+# The persons of each image, counted without those that valid.h5 leaves out.
+PREPARED_NAMES = ["005#1", "005#2", "017#1", "018#1"]
+
+
+def test_persons_of_mpii_meet_in_their_order_where_only_their_labels_are_the_same(tmp_path):
+    truth = save(tmp_path / "valid.h5", mpii_arrays())
+    scored = score_file(prepared_mpii_file(tmp_path, [0, 1, 2, 3], PREPARED_NAMES), truth)
+    assert (scored.score.persons, scored.score.pooled) == (4, 100)
+    assert "of the 4 persons" not in scored.caption
+    assert any("same labels under other names: matched in their order" in note for note in scored.notes)
+
+
+def test_persons_of_mpii_meet_by_name_where_the_labels_are_the_same_too(tmp_path):
+    truth = save(tmp_path / "valid.h5", mpii_arrays())
+    scored = score_file(prepared_mpii_file(tmp_path, [3, 1], ["018#2", "005#3"]), truth)
+    assert scored.score.pooled == 100
+    assert scored.caption.endswith("2 of the 4 persons in valid.h5")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names", "words"),
+    [
+        ([0, 1, 3, 2], PREPARED_NAMES, r"2 of whom .*valid\.h5 does not know among its 4, '005#2' for one"),
+        ([0, 2], ["005#1", "018#2"], r"other labels than .*valid\.h5 for 1 of 2 persons of the same name"),
+    ],
+)
+def test_persons_of_mpii_under_others_names_are_refused(tmp_path, chosen, names, words):
+    truth = save(tmp_path / "valid.h5", mpii_arrays())
+    with pytest.raises(UserError, match=words):
+        score_file(prepared_mpii_file(tmp_path, chosen, names), truth)
 
 
 def test_text_of_any_length_names_persons_too(tmp_path):
@@ -121,6 +168,21 @@ def test_own_predictions_bring_their_ground_truth(tmp_path):
     assert truth.person_id == ("im0", "im1", "im2", "im3")
 
 
+def test_own_leeds_predictions_are_measured_by_the_torso_and_mpiis_by_the_file(tmp_path):
+    arrays = own_arrays(normalizer_px=np.array([np.nan, 1.0, 0.0, 7.0]))
+    truth = read_truth(save(tmp_path / "predictions.npz", arrays))
+    torso = arrays["truth_px"][:, 9] - arrays["truth_px"][:, 2]
+    np.testing.assert_allclose(truth.normalizer_px, np.linalg.norm(torso, axis=1))
+    joints = {"truth_px": np.ones((4, 16, 2)), "annotated": np.ones((4, 16)), "protocol": np.array("mpii")}
+    truth = read_truth(save(tmp_path / "predictions.npz", arrays | joints))
+    np.testing.assert_array_equal(truth.normalizer_px, arrays["normalizer_px"])
+
+
+def test_one_person_is_no_persons(tmp_path):
+    assert "1 person, protocol lspet" in read_truth(save(tmp_path / "predictions.npz", own_arrays(1))).note
+    assert "2 persons, protocol mpii" in read_truth(save(tmp_path / "valid.npz", mpii_arrays(2))).note
+
+
 def test_another_protocol_is_refused(tmp_path):
     path = save(tmp_path / "valid.h5", mpii_arrays())
     with pytest.raises(UserError, match=r"valid\.h5 holds ground truth of protocol 'mpii', but 'lsp' was asked for"):
@@ -148,6 +210,10 @@ def test_infinite_labels_are_named(tmp_path):
         (own_arrays(protocol=np.array(3)), "protocol is a single value of int64, expected 1 of text"),
         (own_arrays(protocol=None), "holds no array protocol"),
         (own_arrays(protocol=np.array("mpii")), "annotated is 4 x 14 of bool, expected 4 x 16 of numbers"),
+        (
+            own_arrays(protocol=np.array("lsp"), annotated=np.arange(56).reshape(4, 14) != 20),
+            "person 2, joint right_wrist is not annotated, but protocol 'lsp' counts every joint",
+        ),
         (own_arrays(annotated=None), "holds no array annotated"),
         (own_arrays(normalizer_px=np.array(["a"] * 4)), "normalizer_px is 4 of <U1, expected 4 of numbers"),
         (own_arrays(person_id=np.arange(4)), "person_id is 4 of int64, expected 4 of text"),

@@ -158,5 +158,4 @@ def test_a_checkpoint_is_scored_from_its_folder(drawn_people, config, tmp_path):
     scored = ScoredSplit(drawn_people, "test", task_for(config, drawn_people))
     np.testing.assert_array_equal(found.predictions_px, scored.predictions(state.pose_net))
     assert found.score.pooled == scored.score(state.pose_net).pooled
-    assert len(found.person_id) == 9
     assert found.caption.endswith("decoder exact, flip test off")

@@ -55,13 +55,21 @@ def test_the_text_holds_groups_means_joints_and_curve():
     assert set(means) == {*named_means(scored().score), "area of the curve"}
     assert "| right_wrist | 66.67 | 66.67 | 9 | 1.00 | -2.00 |" in text
     assert "| left_wrist | - | - | 0 | - | - |" in text
-    curve = cells(text, "distance <=")
-    assert list(curve)[1:] == [f"{at / 100:.2f}" for at in range(5, 55, 5)]
-    assert (curve["0.20"], curve["0.25"]) == ("97.44", "100.00")
     last = text.splitlines()[-2:]
     assert last[0].startswith("PCK@0.2: distance <= 0.2 x (left shoulder to right hip)")
     assert last[0].endswith("decoder exact, flip test off; median signed error (1.00, -2.00) px")
     assert last[1] == "read somehow"
+
+
+def test_the_text_holds_every_point_of_the_curve():
+    found = scored()
+    below = score_table(found).partition("| pooled13, distance <= ")[2].splitlines()
+    assert below[0] == "| " + " | ".join(f"+{at / 100:.2f}" for at in range(1, 11)) + " |"
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in below[2:7]]
+    assert [row[0] for row in rows] == ["0.00", "0.10", "0.20", "0.30", "0.40"]
+    assert [cell for row in rows for cell in row[1:]] == [f"{point:.2f}" for point in found.score.curve]
+    # The wrists are 21 px off, of a torso of 100 px.
+    assert (rows[1][10], rows[2][2]) == ("97.44", "100.00")
 
 
 def test_other_definitions_are_marked_as_not_official():
@@ -80,6 +88,7 @@ def test_the_first_left_out_persons_are_named():
 
 def test_missing_predictions_are_counted():
     assert "2 counted predictions are not finite, and so wrong" in score_table(scored(missing=2))
+    assert "1 counted prediction is not finite, and so wrong" in score_table(scored(missing=1))
     assert "not finite" not in score_table(scored())
 
 
