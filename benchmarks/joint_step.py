@@ -34,20 +34,30 @@ from ray_advpose.presets import PRESETS, preset_named
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.draws import random_augmentation
 from ray_advpose.training.joint_step import JointStep
-from ray_advpose.training.pose_step import PoseStep, StepResult
+from ray_advpose.training.pose_step import PoseStep, StepResult, Task
 from ray_advpose.training.schedule import make_schedule
 from ray_advpose.training.state import TrainState, make_state
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_EXTRA_TURNS = 15
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """Medians over the turns of one size."""
+    """Medians over the turns of one size.
+
+    Attributes:
+        plain_s: Seconds of a plain step.
+        plain_over_bare: Plain step over bare loop.
+        joint_over_plain: Joint step over plain step.
+        extra: What a plain step does beyond the bare loop (draws, warp, targets, loss by person), timed by
+            itself, over the plain step. Where whole steps drift by more than it, this is the figure to trust.
+    """
 
     plain_s: float
     plain_over_bare: float
     joint_over_plain: float
+    extra: float
 
 
 def main() -> None:
@@ -64,8 +74,10 @@ def main() -> None:
     _keep_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{args.preset}, batches of {args.batch}, {_machine(device)}, medians of {args.turns} turns\n")
-    print("| stacks x blocks | plain, images/s | plain / bare | joint / plain | counted bound | over bound | G/F |")
-    print("|---|" + "---:|" * 6)
+    print(
+        "| stacks x blocks | plain, images/s | plain / bare | plain's extra work | joint / plain | counted bound | over bound | G/F |"
+    )
+    print("|---|" + "---:|" * 7)
     for size in args.sizes:
         stacks, blocks = map(int, size.split("x"))
         config = preset_named(args.preset).replaced(
@@ -75,7 +87,7 @@ def main() -> None:
             ratios, joints = measure(config, Path(folder), args.turns, device)
         costs = count_costs(config, joints)
         print(
-            f"| {size} | {args.batch / ratios.plain_s:.2f} | {ratios.plain_over_bare:.3f}"
+            f"| {size} | {args.batch / ratios.plain_s:.2f} | {ratios.plain_over_bare:.3f} | {ratios.extra:.2%}"
             f" | {ratios.joint_over_plain:.3f} | {costs.joint_bound:.3f}"
             f" | {ratios.joint_over_plain / costs.joint_bound:.3f} | {costs.g_over_f:.3f} |",
             flush=True,
@@ -120,6 +132,7 @@ def measure(config: Config, folder: Path, turns: int, device: torch.device) -> t
             plain_s=statistics.median(seconds["plain"]),
             plain_over_bare=_median_ratio(seconds["plain"], seconds["bare"]),
             joint_over_plain=_median_ratio(seconds["joint"], seconds["plain"]),
+            extra=_extra_s(task, batch) / statistics.median(seconds["plain"]),
         ),
         len(task.skeleton.joints),
     )
@@ -136,6 +149,33 @@ def _timed(step: Callable[[], StepResult], state: TrainState, trained: list[str]
         state.optimizers[name].step()
     _finish(device)
     return time.perf_counter() - before
+
+
+def _extra_s(task: Task, batch: CanvasBatch) -> float:
+    """Return the seconds of a plain step's work beyond a bare loop's."""
+    side, net = task.config.net.heatmap_px, task.config.net
+    shape = (len(batch), net.stacks, len(task.skeleton.joints), side, side)
+    heatmaps = torch.rand(shape, device=batch.canvas.device, requires_grad=True)
+    ready = task.see(batch, random_augmentation(task.config, 0).to(batch.canvas.device))
+
+    def plain() -> None:
+        seen = task.see(batch, random_augmentation(task.config, batch.step).to(batch.canvas.device))
+        task.losses(heatmaps, seen).mean().backward()
+
+    def bare() -> None:
+        (heatmaps - ready.target[:, None]).square().mean().backward()
+
+    def median_s(run: Callable[[], None]) -> float:
+        taken = []
+        for _ in range(_EXTRA_TURNS):
+            _finish(batch.canvas.device)
+            before = time.perf_counter()
+            run()
+            _finish(batch.canvas.device)
+            taken.append(time.perf_counter() - before)
+        return statistics.median(taken)
+
+    return median_s(plain) - median_s(bare)
 
 
 def _keep_memory() -> None:
