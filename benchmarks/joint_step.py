@@ -40,6 +40,15 @@ from ray_advpose.training.state import TrainState, make_state
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _EXTRA_TURNS = 15
+_COLUMNS = (
+    "plain, images/s",
+    "plain / bare",
+    "plain's extra work",
+    "joint / plain",
+    "counted bound",
+    "over bound",
+    "G/F",
+)
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,8 @@ def main() -> None:
     _keep_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{args.preset}, batches of {args.batch}, {_machine(device)}, medians of {args.turns} turns\n")
-    print(
-        "| stacks x blocks | plain, images/s | plain / bare | plain's extra work | joint / plain | counted bound | over bound | G/F |"
-    )
-    print("|---|" + "---:|" * 7)
+    print(f"| stacks x blocks | {' | '.join(_COLUMNS)} |")
+    print("|---|" + "---:|" * len(_COLUMNS))
     for size in args.sizes:
         stacks, blocks = map(int, size.split("x"))
         config = preset_named(args.preset).replaced(
