@@ -22,17 +22,13 @@ from ray_advpose.nets.blocks import make_stem
 from ray_advpose.nets.bridge import BridgedPoseNet, BridgeShapes, Descent, mask_features
 from ray_advpose.sections import PoseNetConfig
 
-# The published net goes on to 16 times its base width. With four poolings the neck and the decoder
-# level above it would then hold three quarters of all parameters, and more with every further pooling.
-_MOST_WIDENING = 8
-
 
 class UNet(BridgedPoseNet):
     """Encoder and decoder joined by skips, supervised once, at the end.
 
     The bridge features are the encoder's outputs: at every level but the lowest they are the skips,
     at the lowest they are the neck. They come after a ReLU, so the zeros of an occlusion mask stand
-    for "nothing found here". Widths double from level to level, up to 8 times the first.
+    for "nothing found here". Widths double from level to level.
 
     Args:
         config: Width of the finest level, number of poolings and input size.
@@ -102,4 +98,4 @@ def double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
 
 def _widths(config: PoseNetConfig) -> tuple[int, ...]:
     """Channels of every level, finest first, neck last."""
-    return tuple(config.channels * min(2**level, _MOST_WIDENING) for level in range(config.poolings + 1))
+    return tuple(config.channels * 2**level for level in range(config.poolings + 1))

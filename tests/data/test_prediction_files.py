@@ -5,25 +5,12 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from scipy.io import savemat
+from saved_arrays import save
 
 from ray_advpose.data.prediction_files import read_predictions, write_predictions
 from ray_advpose.errors import UserError
 
 JOINTS_PX = np.random.default_rng(0).uniform(0, 300, (5, 16, 2)).astype(np.float32)
-
-
-def save(path, **arrays):
-    """Write arrays as the suffix says; ``.mat`` in the form before v7.3."""
-    if path.suffix == ".npz":
-        np.savez(path, **arrays)
-    elif path.suffix == ".mat":
-        savemat(path, arrays)
-    else:
-        with h5py.File(path, "w") as file:
-            for name, array in arrays.items():
-                file[name] = array
-    return path
 
 
 def save_v73(path, **arrays):

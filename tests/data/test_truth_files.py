@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import h5py
 import numpy as np
 import pytest
 from painted_data import body_labels
-from scipy.io import savemat
+from saved_arrays import save
 
 from ray_advpose.data.rescoring import score_file
 from ray_advpose.data.sources.lsp import read_lspet
@@ -39,22 +38,10 @@ def own_arrays(persons=4, **changes):
     return {name: array for name, array in (arrays | changes).items() if array is not None}
 
 
-def save(path, arrays):
-    if path.suffix == ".npz":
-        np.savez(path, **arrays)
-    elif path.suffix == ".mat":
-        savemat(path, arrays)
-    else:
-        with h5py.File(path, "w") as file:
-            for name, array in arrays.items():
-                file[name] = array
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".h5", ".npz", ".mat"])
 def test_mpii(tmp_path, suffix):
     arrays = mpii_arrays()
-    truth = read_truth(save(tmp_path / f"valid{suffix}", arrays), "mpii")
+    truth = read_truth(save(tmp_path / f"valid{suffix}", **arrays), "mpii")
     assert truth.protocol == "mpii"
     np.testing.assert_array_equal(truth.joints_px, arrays["part"])
     assert np.argwhere(~truth.annotated).tolist() == [[1, 3]]
@@ -75,7 +62,7 @@ def prepared_mpii_file(folder, chosen, names):
         protocol=np.array("mpii"),
         predictions_px=part - 0.5,
     )
-    return save(folder / "predictions.npz", arrays)
+    return save(folder / "predictions.npz", **arrays)
 
 
 # The persons of each image, counted without those that valid.h5 leaves out.
@@ -83,7 +70,7 @@ PREPARED_NAMES = ["005#1", "005#2", "017#1", "018#1"]
 
 
 def test_persons_of_mpii_meet_in_their_order_where_only_their_labels_are_the_same(tmp_path):
-    truth = save(tmp_path / "valid.h5", mpii_arrays())
+    truth = save(tmp_path / "valid.h5", **mpii_arrays())
     scored = score_file(prepared_mpii_file(tmp_path, [0, 1, 2, 3], PREPARED_NAMES), truth)
     assert (scored.score.persons, scored.score.pooled) == (4, 100)
     assert "of the 4 persons" not in scored.caption
@@ -91,7 +78,7 @@ def test_persons_of_mpii_meet_in_their_order_where_only_their_labels_are_the_sam
 
 
 def test_persons_of_mpii_meet_by_name_where_the_labels_are_the_same_too(tmp_path):
-    truth = save(tmp_path / "valid.h5", mpii_arrays())
+    truth = save(tmp_path / "valid.h5", **mpii_arrays())
     scored = score_file(prepared_mpii_file(tmp_path, [3, 1], ["018#2", "005#3"]), truth)
     assert scored.score.pooled == 100
     assert scored.caption.endswith("2 of the 4 persons in valid.h5")
@@ -105,19 +92,19 @@ def test_persons_of_mpii_meet_by_name_where_the_labels_are_the_same_too(tmp_path
     ],
 )
 def test_persons_of_mpii_under_others_names_are_refused(tmp_path, chosen, names, words):
-    truth = save(tmp_path / "valid.h5", mpii_arrays())
+    truth = save(tmp_path / "valid.h5", **mpii_arrays())
     with pytest.raises(UserError, match=words):
         score_file(prepared_mpii_file(tmp_path, chosen, names), truth)
 
 
 def test_text_of_any_length_names_persons_too(tmp_path):
     arrays = mpii_arrays() | {"imgname": np.array([b"5.jpg", b"a/17.jpg", b"1.jpg", b"2.jpg"], dtype=object)}
-    assert read_truth(save(tmp_path / "valid.h5", arrays)).person_id[1] == "17#3"
+    assert read_truth(save(tmp_path / "valid.h5", **arrays)).person_id[1] == "17#3"
 
 
 def test_mpii_without_what_is_optional(tmp_path):
     arrays = mpii_arrays()
-    truth = read_truth(save(tmp_path / "valid.h5", {name: arrays[name] for name in ("part", "normalize")}))
+    truth = read_truth(save(tmp_path / "valid.h5", **{name: arrays[name] for name in ("part", "normalize")}))
     assert truth.visible is None
     assert truth.person_id is None
     assert "MPII's part, normalize, 4 persons" in truth.note
@@ -126,7 +113,7 @@ def test_mpii_without_what_is_optional(tmp_path):
 def test_lsp_counts_every_joint_and_knows_the_occluded(tmp_path):
     joints = np.concatenate([body_labels(4), np.zeros((4, 14, 1))], axis=2).transpose(2, 1, 0)
     joints[2, 6, 1] = 1
-    truth = read_truth(save(tmp_path / "joints.mat", {"joints": joints}))
+    truth = read_truth(save(tmp_path / "joints.mat", **{"joints": joints}))
     assert truth.protocol == "lsp"
     np.testing.assert_array_equal(truth.joints_px, body_labels(4))
     assert truth.annotated.all()
@@ -139,7 +126,7 @@ def test_lsp_counts_every_joint_and_knows_the_occluded(tmp_path):
 def test_lspet_counts_annotated_joints(tmp_path):
     joints = np.concatenate([body_labels(4), np.ones((4, 14, 1))], axis=2).transpose(1, 2, 0)
     joints[9, :, 3] = np.nan, np.nan, 0
-    truth = read_truth(save(tmp_path / "joints.mat", {"joints": joints}))
+    truth = read_truth(save(tmp_path / "joints.mat", **{"joints": joints}))
     assert truth.protocol == "lspet"
     assert np.argwhere(~truth.annotated).tolist() == [[3, 9]]
     assert (truth.joints_px[3, 9] == 0).all()
@@ -159,7 +146,7 @@ def test_names_and_normalisers_are_those_of_prepared_persons(lspet_dir):
 
 def test_own_predictions_bring_their_ground_truth(tmp_path):
     arrays = own_arrays(annotated=np.eye(4, 14) > 0)
-    truth = read_truth(save(tmp_path / "predictions.npz", arrays))
+    truth = read_truth(save(tmp_path / "predictions.npz", **arrays))
     assert truth.protocol == "lspet"
     np.testing.assert_array_equal(truth.joints_px, arrays["truth_px"])
     np.testing.assert_array_equal(truth.annotated, arrays["annotated"])
@@ -170,21 +157,21 @@ def test_own_predictions_bring_their_ground_truth(tmp_path):
 
 def test_own_leeds_predictions_are_measured_by_the_torso_and_mpiis_by_the_file(tmp_path):
     arrays = own_arrays(normalizer_px=np.array([np.nan, 1.0, 0.0, 7.0]))
-    truth = read_truth(save(tmp_path / "predictions.npz", arrays))
+    truth = read_truth(save(tmp_path / "predictions.npz", **arrays))
     torso = arrays["truth_px"][:, 9] - arrays["truth_px"][:, 2]
     np.testing.assert_allclose(truth.normalizer_px, np.linalg.norm(torso, axis=1))
     joints = {"truth_px": np.ones((4, 16, 2)), "annotated": np.ones((4, 16)), "protocol": np.array("mpii")}
-    truth = read_truth(save(tmp_path / "predictions.npz", arrays | joints))
+    truth = read_truth(save(tmp_path / "predictions.npz", **arrays | joints))
     np.testing.assert_array_equal(truth.normalizer_px, arrays["normalizer_px"])
 
 
 def test_one_person_is_no_persons(tmp_path):
-    assert "1 person, protocol lspet" in read_truth(save(tmp_path / "predictions.npz", own_arrays(1))).note
-    assert "2 persons, protocol mpii" in read_truth(save(tmp_path / "valid.npz", mpii_arrays(2))).note
+    assert "1 person, protocol lspet" in read_truth(save(tmp_path / "predictions.npz", **own_arrays(1))).note
+    assert "2 persons, protocol mpii" in read_truth(save(tmp_path / "valid.npz", **mpii_arrays(2))).note
 
 
 def test_another_protocol_is_refused(tmp_path):
-    path = save(tmp_path / "valid.h5", mpii_arrays())
+    path = save(tmp_path / "valid.h5", **mpii_arrays())
     with pytest.raises(UserError, match=r"valid\.h5 holds ground truth of protocol 'mpii', but 'lsp' was asked for"):
         read_truth(path, "lsp")
 
@@ -193,7 +180,7 @@ def test_infinite_labels_are_named(tmp_path):
     arrays = mpii_arrays()
     arrays["part"][2, 9, 1] = np.inf
     with pytest.raises(UserError, match=r"valid\.h5, person 3, joint head_top: coordinates \(.*, inf\)"):
-        read_truth(save(tmp_path / "valid.h5", arrays))
+        read_truth(save(tmp_path / "valid.h5", **arrays))
 
 
 @pytest.mark.parametrize(
@@ -221,4 +208,4 @@ def test_infinite_labels_are_named(tmp_path):
 )
 def test_what_is_wrong_with_a_file_is_named(tmp_path, arrays, words):
     with pytest.raises(UserError, match=rf"given\.npz.*{words}"):
-        read_truth(save(tmp_path / "given.npz", arrays))
+        read_truth(save(tmp_path / "given.npz", **arrays))

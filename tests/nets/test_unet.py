@@ -50,7 +50,7 @@ def parameter_owners(net: nn.Module) -> set[str]:
     [
         (1, 32, (8, 16), (8, 4)),
         (3, 96, (8, 16, 32, 64), (24, 12, 6, 3)),
-        (4, 128, (8, 16, 32, 64, 64), (32, 16, 8, 4, 2)),  # the width stops at 8 times the first
+        (4, 128, (8, 16, 32, 64, 128), (32, 16, 8, 4, 2)),  # the published widening: 16 times the first
     ],
 )
 def test_shapes(poolings: int, input_px: int, widths: tuple[int, ...], sides: tuple[int, ...]):
