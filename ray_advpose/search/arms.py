@@ -88,8 +88,8 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
     outcomes = train_population(search, output, address)
     scores, captions = _scores(search, outcomes, output, shards)
     failed = [
-        f"{label} ({outcome.trial_id})"
-        for label, outcome in zip(search.labels, outcomes, strict=False)
+        f"{search.labels[search.overrides.index(dict(outcome.overrides))]} ({outcome.trial_id})"
+        for outcome in outcomes
         if outcome.ending == FAILED
     ]
     if failed:

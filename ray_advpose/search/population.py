@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ _SEARCH = "search.json"
 _TUNE = "tune"
 _ENDINGS = "endings.json"
 _TRIALS = "trials"
+# Tune's folder of a trial: its class, its name (the search's and its own number), and what it tries.
+_TRIAL_FOLDER = re.compile(r"_[0-9a-f]+_(\d{5,})")
 # A trial whose workers died this often, beyond what its worker group takes, has something wrong with it.
 _TRIAL_FAILURES = 2
 _WORKER_FAILURES = 3
@@ -84,7 +88,7 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
         layout: How many trials run at a time.
 
     Returns:
-        How every trial ended, in the order of their overrides.
+        How every trial that was started ended, in the order of their overrides.
     """
     output.mkdir(parents=True, exist_ok=True)
     trainable = _trainable(search, output, layout)
@@ -109,11 +113,18 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
         )
     results = tuner.fit()
     endings = read_endings(output / _ENDINGS)
-    # Tune makes the trials in the order of the list, and knows no settings of those it never started.
-    return [
-        _outcome(result, overrides, endings, output)
-        for result, overrides in zip(results, search.overrides, strict=False)
-    ]
+    # A restored search lists its trials in another order than it made them in.
+    outcomes = {
+        number: _outcome(result, search.overrides[number], endings, output) for number, result in _numbered(results)
+    }
+    return [outcomes[number] for number in sorted(outcomes)]
+
+
+def _numbered(results: Any) -> Iterator[tuple[int, Any]]:
+    """Yield every result with its trial's place in the list of overrides; those never started have none yet."""
+    for result in results:
+        if match := _TRIAL_FOLDER.search(Path(str(result.path)).name):
+            yield int(match[1]), result
 
 
 def trial_folder(output: Path, trial_id: str) -> Path:
