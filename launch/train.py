@@ -9,16 +9,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_advpose.arguments import add_run_arguments, chosen_config
-from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray
-from ray_advpose.cluster.trainer import check_same_run, latest_checkpoint, run_training
+from ray_advpose.arguments import add_run_arguments, chosen_config, overridden
+from ray_advpose.cluster.run_card import read_card
+from ray_advpose.cluster.single_run import SingleRun, conduct_run
 from ray_advpose.config import Config
-from ray_advpose.data.checks import check_data
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
 from ray_advpose.search.arms import arms_search, conduct_arms, parse_arms
-from ray_advpose.search.plan import local_cpus, plan_layout
 from ray_advpose.search.population import has_search
 
 _SEEDS = 3
@@ -28,9 +26,24 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(
         description="Run the three stages of joint training once, or once for each arm and seed.",
-        epilog="The same command on the same --out goes on where it was cut.",
+        epilog="The same command on the same --out goes on where it was cut. Exit codes: 0 done, 1 failed,"
+        " 2 a mistake in what was given, 130 cut by Ctrl-C, 143 cut by SIGTERM.",
     )
     add_run_arguments(parser)
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument(
+        "--workers", metavar="N|MIN:MAX", help="training workers; a range follows the machines that there are"
+    )
+    parser.add_argument(
+        "--storage", metavar="PLACE", help="folder or URI for checkpoints, e.g. s3://bucket/run (default: in --out)"
+    )
+    parser.add_argument(
+        "--allow-change",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="go on although this field, or 'data', is not what the run was trained with; repeatable",
+    )
     parser.add_argument(
         "--arms",
         metavar="ARM[,ARM...]",
@@ -43,27 +56,49 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, or go on with what is in the folder."""
     args = build_parser().parse_args(arguments)
-    config = chosen_config(args)
+    if args.resume is not None:
+        return conduct_run(_resumed(args), args.cluster)
+    config = _with_workers(chosen_config(args), args.workers)
     data = (args.data or embedded_data()).absolute()
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-train")).absolute()
     if args.arms is not None:
         return _train_arms(args, config, data, output)
     if args.seeds is not None:
         raise UserError("--seeds goes with --arms; a single run's seed is --set run.seed=N")
-    check_data(config, data)
     if has_search(output):
         raise UserError(f"{output} holds a population, not a single run; name another --out")
-    print(f"{output}: {config.preset} on {data}", flush=True)
-    check_same_run(config, output)
-    with joined_ray(args.cluster) if args.cluster else local_ray(local_cpus(config, trials=1)):
-        plan_layout(config, 1, **cluster_size())
-        history = run_training(config, data, output)
-    best = max(history, key=lambda record: record.metric)
-    print(f"best score {best.metric:.2f} at step {best.step}; last checkpoint {latest_checkpoint(output)}")
-    return 0
+    return conduct_run(SingleRun(config, data, output, args.storage, args.allow_change), args.cluster)
+
+
+def _resumed(args: argparse.Namespace) -> SingleRun:
+    for name in ("config", "out", "arms", "seeds"):
+        if getattr(args, name):
+            raise UserError(f"--resume goes on with the run in {args.resume}; --{name} does not go with it")
+    card, saved = read_card(args.resume)
+    config = _with_workers(overridden(saved, args.set), args.workers)
+    data = args.data.absolute() if args.data else Path(card.data)
+    return SingleRun(config, data, args.resume.absolute(), args.storage or card.checkpoints, args.allow_change)
+
+
+def _with_workers(config: Config, workers: str | None) -> Config:
+    if workers is None:
+        return config
+    least, colon, most = workers.partition(":")
+    try:
+        counts = (int(least), int(most) if colon else None)
+    except ValueError:
+        raise UserError(f"--workers {workers}: expected a number, or a range such as 1:4") from None
+    fixed = counts[1] is None
+    return config.replaced(
+        {"run.num_workers": counts[0] if fixed else counts[1], "run.min_workers": None if fixed else counts[0]},
+        f"--workers {workers}",
+    )
 
 
 def _train_arms(args: argparse.Namespace, config: Config, data: Path, output: Path) -> int:
+    for name in ("storage", "allow_change"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is for a single run, not for --arms")
     seeds = _SEEDS if args.seeds is None else args.seeds
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: expected at least 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from ray_advpose.config import Config, load_config, parse_override
@@ -29,5 +30,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_config(args: argparse.Namespace) -> Config:
     """Return the config that the arguments name; `UserError` for what is unknown or out of bounds."""
-    config = load_config(args.config) if args.config else preset_named(args.preset)
-    return config.replaced(dict(parse_override(text) for text in args.set), "--set")
+    return overridden(load_config(args.config) if args.config else preset_named(args.preset), args.set)
+
+
+def overridden(config: Config, settings: Iterable[str]) -> Config:
+    """Return a config changed by ``FIELD=VALUE`` texts; `UserError` as in `chosen_config`."""
+    return config.replaced(dict(parse_override(text) for text in settings), "--set")

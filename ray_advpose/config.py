@@ -47,15 +47,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        if self.run.global_batch_size < 3 * self.run.num_workers and self.adversarial:
+        # A joint step shares its batch out between D alone and each augmentation network.
+        shares = 1 + self.asr.enabled + self.aho.enabled
+        if self.run.global_batch_size < shares * self.run.num_workers:
             raise ValueError(
-                f"run.global_batch_size = {self.run.global_batch_size} gives {self.run.num_workers} workers"
-                " less than the three images each that a joint step needs"
+                f"run.global_batch_size = {self.run.global_batch_size} gives run.num_workers = {self.run.num_workers}"
+                f" workers less than {shares} image{'s' * (shares > 1)} each, one of every share of a joint step"
             )
-        if self.run.global_batch_size % self.run.num_workers:
+        if self.run.min_workers is not None and self.run.min_workers > self.run.num_workers:
             raise ValueError(
-                f"run.global_batch_size = {self.run.global_batch_size} does not divide by"
-                f" run.num_workers = {self.run.num_workers}"
+                f"run.min_workers = {self.run.min_workers} is more than run.num_workers = {self.run.num_workers}"
             )
         finest = self.net.heatmap_px
         for field in ("grid_width", "grid_height"):

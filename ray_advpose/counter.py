@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     SWEEP = 5
     SYNTHETIC_PERSON = 6
     SEARCH_DRAW = 7
+    DRILL = 8
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

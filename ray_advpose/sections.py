@@ -141,11 +141,19 @@ class RunSection(Section):
 
     seed: int = Field(0, ge=0, lt=2**32)
     global_batch_size: int = Field(24, ge=3)
-    num_workers: Count = 1
+    num_workers: int = Field(1, ge=1, description="the most, if min_workers is given")
+    min_workers: int | None = Field(None, ge=1, description="of train.py, where machines come and go; None: fixed")
+    sync_batchnorm: bool = Field(
+        False, description="BatchNorm by statistics over the global batch instead of each worker's part"
+    )
     torch_threads_per_worker: Count = 1
-    cpus_per_worker: Positive = 1.0
-    cpus_per_data_task: float = Field(0.5, gt=0, le=1, description="each stream has one CPU set aside")
+    cpus_per_worker: Positive = Field(1.0, description="what its data tasks take is counted here as well")
     gpus_per_worker: float = Field(0.0, ge=0)
     eval_batch_size: Count = 50
+    deterministic: bool = Field(False, description="refuse operations whose results vary, as some on GPUs do")
+    log_samples: bool = Field(False, description="write down what every step was trained on, in samples/")
     checkpoint_every_epochs: Count = 1
-    keep_last_checkpoints: int = Field(2, ge=2, description="a trial may still point at the last but one")
+    checkpoint_every_s: Positive = Field(300.0, description="within an epoch, while training goes on")
+    keep_last_checkpoints: int = Field(
+        2, ge=2, description="of epochs' ends; a trial may still point at the last but one"
+    )

@@ -62,8 +62,19 @@ def test_rates_up_to_and_including_one_are_allowed(rate):
             {"net.architecture": "unet", "net.blocks_per_unit": 3},
             ["net: blocks_per_unit = 3 is for hourglasses", "architecture = 'unet'"],
         ),
-        ({"run.num_workers": 5}, ["run.global_batch_size = 24", "run.num_workers = 5"]),
-        ({"run.num_workers": 12}, ["run.global_batch_size = 24", "12 workers"]),
+        ({"run.num_workers": 9}, ["run.global_batch_size = 24", "less than 3 images each", "run.num_workers = 9"]),
+        (
+            {"run.num_workers": 13, "asr.enabled": False},
+            ["run.global_batch_size = 24", "less than 2 images each", "run.num_workers = 13"],
+        ),
+        (
+            {"run.num_workers": 13, "aho.enabled": False},
+            ["run.global_batch_size = 24", "less than 2 images each", "run.num_workers = 13"],
+        ),
+        (
+            {"run.num_workers": 25, "asr.enabled": False, "aho.enabled": False},
+            ["run.global_batch_size = 24", "less than 1 image each", "run.num_workers = 25"],
+        ),
         ({"aho.grid_height": 25}, ["aho.grid_height = 25", "24 px"]),
         ({"aho.grid_height": 2, "aho.grid_width": 2, "aho.max_cells": 4}, ["aho.max_cells = 4", "4 cells"]),
     ],
@@ -76,9 +87,19 @@ def test_fields_that_do_not_go_together(overrides, words):
     assert "\n" not in str(caught.value)
 
 
-def test_without_an_augmentation_network_a_worker_may_have_two_images():
-    arms_off = Config().replaced({"asr.enabled": False, "aho.enabled": False, "run.num_workers": 12})
-    assert not arms_off.adversarial
+@pytest.mark.parametrize(
+    ("asr", "aho", "most"), [(True, True, 8), (True, False, 12), (False, True, 12), (False, False, 24)]
+)
+def test_as_many_workers_as_the_smallest_share_of_a_joint_step_has_images(asr, aho, most):
+    arms = {"asr.enabled": asr, "aho.enabled": aho}
+    assert Config().replaced({**arms, "run.num_workers": most}).adversarial == (asr or aho)
+    with pytest.raises(UserError):
+        Config().replaced({**arms, "run.num_workers": most + 1})
+
+
+@pytest.mark.parametrize("workers", [5, 7])
+def test_the_global_batch_need_not_divide_by_the_workers(workers):
+    assert Config().replaced({"run.num_workers": workers}).run.global_batch_size % workers
 
 
 def test_an_unknown_field_names_the_nearest_one():

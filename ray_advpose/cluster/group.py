@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -16,17 +17,23 @@ from ray._private.state import state as cluster_state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.exceptions import RayActorError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_advpose.cluster.mailbox import Assignment, Mailbox, Report
+from ray_advpose.cluster.mailbox import Assignment, Mailbox, Refusal, Report
 from ray_advpose.cluster.serving import TrainFunction, serve
+from ray_advpose.errors import UserError
 
 _TRAIN_ENVIRONMENT = {
+    # How soon a node's drain is seen; it may have half a minute.
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     # A dead worker is noticed, and the end of a run is seen, at the controller's next poll.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # The other ranks wait in a collective while the population decides; that is no reason for a warning.
     "RAY_TRAIN_COLLECTIVE_WARN_INTERVAL_S": "1800",
 }
 _FAILURE_POLL_S = 0.5
+# How often a group that follows the cluster's size looks whether it can grow; a start costs about as much.
+_RESIZE_INTERVAL_S = 20.0
 _REMOVAL_TIMEOUT_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -38,14 +45,14 @@ class GroupLayout:
 
     Attributes:
         storage_path: Folder for Ray Train's own records, reachable from every node.
-        num_workers: Ranks.
+        num_workers: Ranks, or the least and the most of them for a group that follows the cluster's size.
         resources_per_worker: Ray resources of each rank, e.g. ``{"CPU": 1}``.
         use_gpu: Whether each rank has a GPU.
-        max_failures: How often a worker may die before the group gives up; -1 for any number.
+        max_failures: How often workers may die without reaching a checkpoint in between.
     """
 
     storage_path: str
-    num_workers: int
+    num_workers: int | tuple[int, int]
     resources_per_worker: dict[str, float]
     use_gpu: bool
     max_failures: int
@@ -66,7 +73,11 @@ class WorkerGroup:
         for variable, value in _TRAIN_ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         self.name = name
-        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+        # Beside this process: an actor that needs nothing is put anywhere, also where nodes come and go.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._mailbox: Any = (
+            ray.remote(num_cpus=0)(Mailbox).options(scheduling_strategy=here).remote(layout.max_failures)
+        )
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._fit, args=(layout, train), name=name, daemon=True)
         self._thread.start()
@@ -75,20 +86,32 @@ class WorkerGroup:
         """Give the workers an assignment; the previous one has been dismissed."""
         self._answer(self._mailbox.assign.remote(assignment))
 
-    def next_report(self) -> Report:
+    def next_report(self, meanwhile: Callable[[], None] = lambda: None) -> Report:
         """Wait for the next report of the workers.
 
+        Args:
+            meanwhile: Called about twice a second.
+
         Raises:
+            UserError: A worker found a mistake of the user's, such as a damaged shard.
+            RuntimeError: The workers died again and again.
             Exception: What ended the worker group, if it died for good.
         """
         report = self._mailbox.next_report.remote()
         while not ray.wait([report], timeout=_FAILURE_POLL_S)[0]:
+            meanwhile()
             if failure := self.failed():
                 raise failure
             # The workers may be waiting for what a killed trial has left reserved.
             release_orphans()
-        answer: Report = self._answer(report)
+        answer: Report | Refusal = self._answer(report)
+        if isinstance(answer, Refusal):
+            raise UserError(answer.reason) if answer.users_mistake else RuntimeError(answer.reason)
         return answer
+
+    def ask_to_stop(self) -> None:
+        """Have the workers take a checkpoint at their next step and report that they were cut."""
+        self._answer(self._mailbox.ask_to_stop.remote())
 
     def go_on(self) -> None:
         """Answer the last report: continue."""
@@ -144,11 +167,13 @@ class WorkerGroup:
                     num_workers=layout.num_workers,
                     use_gpu=layout.use_gpu,
                     resources_per_worker=dict(layout.resources_per_worker),
+                    elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
                 ),
                 run_config=ray.train.RunConfig(
                     name=self.name,
                     storage_path=layout.storage_path,
-                    failure_config=ray.train.FailureConfig(max_failures=layout.max_failures),
+                    # The mailbox counts, since only it knows what came of a start.
+                    failure_config=ray.train.FailureConfig(max_failures=-1),
                 ),
             )
             trainer.fit()

@@ -23,10 +23,14 @@ class Assignment:
             unique over a trial's life: a copied donor brings its own count.
         config: The whole `ray_advpose.config.Config` as ``model_dump()`` gives it.
         data: Folder of the shards.
-        output: Folder below which this trial's checkpoints go.
-        checkpoint: Folder of the checkpoint to start from; None starts from fresh weights.
+        output: Folder for this trial's records.
+        checkpoint: Place of the checkpoint to start from; None starts from fresh weights.
+        checkpoints: Folder or URI for this trial's checkpoints.
         pose_stage: Without a checkpoint, the end of another run's equal stage 1 to start from.
         share_pose_stage: Where to put the end of stage 1 for other runs; None keeps it to this run.
+        report_whole: Whether an epoch is reported only once its checkpoint is whole, as a population
+            needs that may copy it at once; else checkpoints are written while training goes on.
+        allow_changes: What may differ from the checkpoint, see `ray_advpose.training.checkpoint`.
     """
 
     trial_id: str
@@ -35,8 +39,11 @@ class Assignment:
     data: str
     output: str
     checkpoint: str | None
+    checkpoints: str
     pose_stage: str | None = None
     share_pose_stage: str | None = None
+    report_whole: bool = True
+    allow_changes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +52,9 @@ class Report:
 
     Attributes:
         metrics: Figures of the stretch since the last report.
-        checkpoint: Folder of a checkpoint that is complete on storage, None if none was written.
+        checkpoint: Place of a checkpoint that is complete on storage, None if none was written.
         done: Whether the assignment has nothing left to train.
+        cut: Whether this ends the assignment within an epoch, because the trial asked to stop.
     """
 
     trial_id: str
@@ -54,13 +62,37 @@ class Report:
     metrics: dict[str, float | int | str]
     checkpoint: str | None
     done: bool
+    cut: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why the workers cannot train the assignment at all.
+
+    Attributes:
+        reason: For the user.
+        users_mistake: Whether it is a mistake in what the user gave.
+    """
+
+    reason: str
+    users_mistake: bool
 
 
 class Mailbox:
-    """Holds the current assignment and the report that awaits its answer."""
+    """Holds the current assignment and the report that awaits its answer.
 
-    def __init__(self) -> None:
+    Args:
+        max_failures: How often a worker group may start again without a report or a checkpoint in
+            between; machines that come and go may make it start any number of times with one.
+    """
+
+    def __init__(self, max_failures: int = 3) -> None:
         self._changed = asyncio.Condition()
+        self._max_failures = max_failures
+        self._fruitless_starts = 0
+        self._last_error = ""
+        self._refusal: Refusal | None = None
+        self._stop_wanted = False
         self._assignment: Assignment | None = None
         self._report: Report | None = None
         self._closed = False
@@ -87,15 +119,44 @@ class Mailbox:
         async with self._changed:
             if placement_group is not None:
                 self._placement_groups[placement_group.id.hex()] = placement_group
-            await self._changed.wait_for(
-                lambda: self._closed or (self._assignment is not None and self._report is None)
-            )
+            await self._changed.wait_for(self._can_be_taken)
+            if self._assignment is not None and self._taken_era == self._era:
+                self._fruitless_starts += 1
+                if self._fruitless_starts > self._max_failures:
+                    starts = f"the workers died {self._fruitless_starts} times without reaching a checkpoint in between"
+                    self._refuse(Refusal(f"{starts}; the last error: {self._last_error or 'unknown'}", False))
+                    await self._changed.wait_for(self._can_be_taken)
             self._taken, self._taken_era = self._assignment, self._era
             return self._taken
 
     async def taken_assignment(self) -> Assignment | None:
         """Return what rank 0 was given last, for the other ranks."""
         return self._taken
+
+    async def stop_wanted(self) -> bool:
+        """Return whether the trial has asked to stop."""
+        return self._stop_wanted
+
+    async def ask_to_stop(self) -> None:
+        """Have the workers take a checkpoint at their next step and leave; they say so in a report."""
+        self._stop_wanted = True
+
+    async def saved(self, trial_id: str, generation: int, checkpoint: str) -> None:
+        """Note a checkpoint that is whole and that no report comes with: workers that die start from it."""
+        async with self._changed:
+            assignment = self._assignment
+            if assignment is not None and (assignment.trial_id, assignment.generation) == (trial_id, generation):
+                self._assignment = dataclasses.replace(assignment, checkpoint=checkpoint)
+                self._fruitless_starts = 0
+
+    async def failed(self, error: str) -> None:
+        """Note why a worker is about to die."""
+        self._last_error = error
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Say that the assignment cannot be trained; whoever asks for work waits until it is dismissed."""
+        async with self._changed:
+            self._refuse(refusal)
 
     async def report(self, report: Report) -> bool:
         """Deliver a report and wait for the trial's answer.
@@ -110,6 +171,7 @@ class Mailbox:
             assert (report.trial_id, report.generation) == (self._assignment.trial_id, self._assignment.generation)
             if report.checkpoint is not None:
                 self._assignment = dataclasses.replace(self._assignment, checkpoint=report.checkpoint)
+                self._fruitless_starts = 0
             self._report = report
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._report is not report)
@@ -121,21 +183,24 @@ class Mailbox:
             assert self._assignment is None
             assert not self._closed
             self._assignment = assignment
+            self._fruitless_starts = 0
             self._era += 1
             self._changed.notify_all()
 
-    async def next_report(self) -> Report:
-        """Wait for a report that has not been answered."""
+    async def next_report(self) -> Report | Refusal:
+        """Wait for a report that has not been answered, or for a refusal."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._report is not None)
-            assert self._report is not None
-            return self._report
+            await self._changed.wait_for(lambda: self._report is not None or self._refusal is not None)
+            answer = self._refusal or self._report
+            assert answer is not None
+            return answer
 
     async def go_on(self) -> None:
         """Answer the report: continue the assignment."""
         async with self._changed:
             assert self._report is not None
             assert not self._report.done
+            assert not self._report.cut
             self._report = None
             self._changed.notify_all()
 
@@ -155,8 +220,17 @@ class Mailbox:
             self._leave()
             return list(self._placement_groups.values())
 
+    def _can_be_taken(self) -> bool:
+        return self._closed or (self._assignment is not None and self._report is None and self._refusal is None)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._refusal = self._refusal or refusal
+        self._changed.notify_all()
+
     def _leave(self) -> None:
         self._assignment = None
         self._report = None
+        self._refusal = None
+        self._stop_wanted = False
         self._era += 1
         self._changed.notify_all()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from ray_advpose.cluster.watch import Drain
 from ray_advpose.config import Config
 from ray_advpose.pose.metrics import Score
 from ray_advpose.training.loop import Progress
@@ -23,32 +24,42 @@ EVENTS = "events"
 
 
 class RunRecords:
-    """Writes one run's records into its folder."""
+    """Writes one run's records into its folder.
+
+    Attributes:
+        logger: Of the run's log.
+    """
 
     def __init__(self, folder: Path, logger: logging.Logger, events: SummaryWriter) -> None:
         self._folder = folder
-        self._logger = logger
+        self.logger = logger
         self._events = events
 
-    def begin(self, step: int, checkpoint: str | None, notes: list[str]) -> None:
-        """Log where training starts, and what there is to say about its networks."""
+    def begin(self, step: int, checkpoint: str | None, workers: int, notes: list[str]) -> None:
+        """Log where training starts and with how many workers, and what there is to say about its networks."""
         source = f"from {checkpoint}" if checkpoint else "from fresh weights"
-        self._logger.info("training starts at step %d %s", step, source)
+        self.logger.info("training starts at step %d %s, %d worker(s)", step, source, workers)
         for note in notes:
-            self._logger.info("%s", note)
+            self.logger.info("%s", note)
+
+    def draining(self, drain: Drain, step: int) -> None:
+        """Log that nodes are about to go."""
+        left = "no deadline" if drain.left_s is None else f"{drain.left_s:.0f} s left"
+        nodes = ", ".join(node[:8] for node in sorted(drain.nodes))
+        self.logger.info("node %s is being drained, %s: a checkpoint is taken at step %d", nodes, left, step)
 
     def progress(self, progress: Progress) -> None:
         """Log where a running epoch is."""
-        self._logger.info("%s", progress_line(progress))
+        self.logger.info("%s", progress_line(progress))
 
     def validated(self, score: Score) -> None:
         """Log a validation's definition and its median signed error, which would show a decoder's bias."""
         horizontal, vertical = score.median_error_px
-        self._logger.info("%s: median signed error (%.2f, %.2f) px", score.caption, horizontal, vertical)
+        self.logger.info("%s: median signed error (%.2f, %.2f) px", score.caption, horizontal, vertical)
 
     def epoch(self, record: EpochRecord, history: list[EpochRecord]) -> None:
         """Log a finished epoch, and write its events and the history so far."""
-        self._logger.info(
+        self.logger.info(
             "%s epoch %d done: step %d, score %.2f, %.0f images/s, %.0f %% of the time waiting for data",
             record.stage,
             record.epoch,
@@ -65,18 +76,18 @@ class RunRecords:
         for name, value in record.learning_rates.items():
             self._events.add_scalar(f"learning_rate/{name}", value, record.step)
         self._events.flush()
-        partial = self._folder / f".{HISTORY}.partial"
-        partial.write_text(json.dumps([asdict(entry) for entry in history], indent=1), encoding="utf-8")
-        partial.replace(self._folder / HISTORY)
+        _write_history(self._folder, history)
 
 
 @contextmanager
-def run_records(folder: Path, config: Config) -> Iterator[RunRecords]:
+def run_records(folder: Path, config: Config, step: int, history: list[EpochRecord]) -> Iterator[RunRecords]:
     """Open a run's records, adding to what an earlier start of the run has written.
 
     Args:
         folder: The run's folder, made if needed.
         config: Written beside the records.
+        step: Where training goes on; what TensorBoard knows of later steps is trained again and hidden.
+        history: Epochs up to there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
@@ -86,13 +97,21 @@ def run_records(folder: Path, config: Config) -> Iterator[RunRecords]:
     handler = logging.FileHandler(folder / LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.addHandler(handler)
-    events = SummaryWriter(str(folder / EVENTS))
+    events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1 if step else None)
+    if history:
+        _write_history(folder, history)
     try:
         yield RunRecords(folder, logger, events)
     finally:
         events.close()
         logger.removeHandler(handler)
         handler.close()
+
+
+def _write_history(folder: Path, history: list[EpochRecord]) -> None:
+    partial = folder / f".{HISTORY}.partial"
+    partial.write_text(json.dumps([asdict(entry) for entry in history], indent=1), encoding="utf-8")
+    partial.replace(folder / HISTORY)
 
 
 def read_history(folder: Path) -> list[EpochRecord]:

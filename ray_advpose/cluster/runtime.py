@@ -35,6 +35,8 @@ def local_ray(cpus: int) -> Iterator[None]:
     """
     _prepare_environment()
     ray.init(
+        # Without it Ray would join a cluster that happens to run on this machine.
+        address="local",
         num_cpus=cpus,
         include_dashboard=False,
         logging_level=logging.ERROR,

@@ -7,19 +7,39 @@ the trial and keeps each trial's checkpoints apart.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import ray.train
 import ray.train.collective
 import ray.util
 
-from ray_advpose.cluster.mailbox import Assignment, Report
+from ray_advpose.cluster.mailbox import Assignment, Refusal, Report
+from ray_advpose.errors import UserError
 
 Metrics = dict[str, float | int | str]
-ReportFunction = Callable[[Metrics, str | None, bool], bool]
-TrainFunction = Callable[[Assignment, ReportFunction], None]
+
+
+class Session(Protocol):
+    """How a worker speaks with the trial that it trains an assignment of."""
+
+    def report(self, metrics: Metrics, checkpoint: str | None, done: bool, cut: bool = False) -> bool:
+        """Deliver a report, on every rank equally often; rank 0's arguments count.
+
+        Returns:
+            The same answer on every rank: go on, or leave.
+        """
+
+    def saved(self, checkpoint: str) -> None:
+        """Say that a checkpoint is whole, from any thread."""
+
+    def stop_wanted(self) -> bool:
+        """Whether the trial has asked to stop."""
+
+
+TrainFunction = Callable[[Assignment, Session], None]
 
 
 def serve(loop_config: dict[str, Any]) -> None:
@@ -27,39 +47,67 @@ def serve(loop_config: dict[str, Any]) -> None:
 
     Args:
         loop_config: ``mailbox``, the handle of the trial's mailbox, and ``train``, a
-            `TrainFunction`. ``train(assignment, report)`` runs on every rank, calls
-            ``report(metrics, checkpoint, done)`` equally often on each of them (rank 0's
-            arguments count) and returns once it has answered False or after reporting ``done``.
+            `TrainFunction`. ``train(assignment, session)`` runs on every rank and returns once a
+            report was answered by False, as it is after ``done`` and ``cut``.
 
     Raises:
         RuntimeError: ``train`` returned although it was neither done nor told to leave.
     """
     mailbox, train = loop_config["mailbox"], loop_config["train"]
     while (assignment := _next_assignment(mailbox)) is not None:
-        reporter = _Reporter(mailbox, assignment)
-        train(assignment, reporter.report)
-        if not reporter.left:
+        session = _MailboxSession(mailbox, assignment)
+        try:
+            train(assignment, session)
+        except Exception as error:
+            mistake = _users_mistake(error)
+            if mistake is None:
+                ray.get(mailbox.failed.remote("".join(traceback.format_exception_only(error)).strip()))
+                raise
+            # Trying again would not help. The trial sends the group home; other ranks wait for this one until then.
+            ray.get(mailbox.refuse.remote(Refusal(str(mistake), users_mistake=True)))
+            continue
+        if not session.left:
             raise RuntimeError(f"training of trial {assignment.trial_id} returned without reporting that it is done")
 
 
-class _Reporter:
+def _users_mistake(error: BaseException) -> UserError | None:
+    """Return the user's mistake behind an error, also where Ray has wrapped it, if that is what it was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # Ray raises a class made of its own and the task's; only the innermost has the plain message.
+        inner = getattr(cause, "cause", None) or cause.__cause__
+        if isinstance(cause, UserError) and not isinstance(inner, UserError):
+            return cause
+        cause = inner
+    return None
+
+
+class _MailboxSession:
     """Delivers the reports of one assignment and remembers whether it has ended."""
 
     def __init__(self, mailbox: Any, assignment: Assignment) -> None:
         self._mailbox = mailbox
-        self._assignment = assignment
+        self._stretch = (assignment.trial_id, assignment.generation)
         self.left = False
 
-    def report(self, metrics: Metrics, checkpoint: str | None, done: bool) -> bool:
-        """Deliver rank 0's report and give every rank the same answer: go on, or leave."""
+    def report(self, metrics: Metrics, checkpoint: str | None, done: bool, cut: bool = False) -> bool:
+        """See `Session`."""
         assert not self.left
         answer = None
         if _is_rank_zero():
-            trial_id, generation = self._assignment.trial_id, self._assignment.generation
-            answer = ray.get(self._mailbox.report.remote(Report(trial_id, generation, dict(metrics), checkpoint, done)))
+            report = Report(*self._stretch, dict(metrics), checkpoint, done, cut)
+            answer = ray.get(self._mailbox.report.remote(report))
         go_on = bool(_from_rank_zero(answer))
         self.left = not go_on
         return go_on
+
+    def saved(self, checkpoint: str) -> None:
+        """See `Session`."""
+        ray.get(self._mailbox.saved.remote(*self._stretch, checkpoint))
+
+    def stop_wanted(self) -> bool:
+        """See `Session`."""
+        return bool(ray.get(self._mailbox.stop_wanted.remote()))
 
 
 def _next_assignment(mailbox: Any) -> Assignment | None:

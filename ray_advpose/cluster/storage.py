@@ -1,48 +1,85 @@
-"""Where a run's checkpoints are kept: written whole or not at all, the last few and the best.
+"""Where a run's checkpoints are kept, which of them are whole, and which stay.
 
-A location is a folder that every node can reach. A checkpoint appears there by a rename.
+A place is a folder, local or on a network file system, or the URI of an object store such as
+``s3://bucket/run``.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
+from ray_advpose.cluster.checkpoint_store import PARTIAL, CheckpointStore, FolderStore
+from ray_advpose.cluster.object_store import ObjectStore, downloaded
 from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, read_manifest, write_checkpoint
-from ray_advpose.training.state import TrainState
-
-_PREFIX = "step_"
+from ray_advpose.training.checkpoint import DataIdentity, Snapshot, read_manifest, write_checkpoint
 
 
-def commit_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> Path:
-    """Write a checkpoint below a run's checkpoint folder and return where it is.
+def store_at(place: str) -> CheckpointStore:
+    """Return the store at a folder or URI; `UserError` for a URI that is none."""
+    return ObjectStore(place) if "://" in place else FolderStore(place)
 
-    Repeating a step, as after a worker's death, replaces what was there.
+
+def fetched(place: str) -> AbstractContextManager[Path]:
+    """Have a checkpoint in a local folder for the time being.
+
+    Args:
+        place: What `CheckpointStore.place_of` returned.
     """
-    final = checkpoint_at(folder, state.step)
-    partial = folder / f".{final.name}.{os.getpid()}.partial"
-    try:
-        write_checkpoint(partial, state, data)
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
+    return downloaded(place) if "://" in place else nullcontext(Path(place))
 
 
-def share_checkpoint(state: TrainState, data: DataIdentity, folder: Path) -> None:
+def last_whole(store: CheckpointStore, skipped: Callable[[str], None]) -> str | None:
+    """Return the place of the last checkpoint that is whole, None if there is none.
+
+    Args:
+        store: Where to look.
+        skipped: Told, in a sentence, of each later one that is not.
+    """
+    for step in reversed(store.steps()):
+        place = store.place_of(step)
+        with fetched(place) as folder:
+            try:
+                read_manifest(folder)
+            except UserError as error:
+                skipped(f"skipped {place}: {error}")
+                continue
+        return place
+    return None
+
+
+def keep_checkpoints(store: CheckpointStore, epoch_ends: Sequence[int], keep_last: int) -> None:
+    """Delete checkpoints that nobody needs any more.
+
+    What stays: the last ``keep_last`` of epochs' ends, the best of them, and as many of those taken
+    within an epoch that are newer than the last end but one. (Until a report has come through,
+    workers that die start from what was there before it.)
+
+    Args:
+        store: The run's checkpoints.
+        epoch_ends: Steps at which epochs ended, best first; not all of them need have a checkpoint.
+        keep_last: How many.
+    """
+    steps = store.steps()
+    ends = [step for step in steps if step in epoch_ends]
+    within = [step for step in steps if step not in epoch_ends and step > (ends[-2] if len(ends) > 1 else -1)]
+    kept = {*ends[-keep_last:], *within[-keep_last:]}
+    kept.update([step for step in epoch_ends if step in ends][:1])
+    for step in steps:
+        if step not in kept:
+            store.delete(step)
+
+
+def share_checkpoint(snapshot: Snapshot, data: DataIdentity, folder: Path) -> None:
     """Write a checkpoint where other runs look for it, unless one of them has put an equal one there."""
     if is_whole(folder):
         return
-    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
+    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}"
     try:
-        write_checkpoint(partial, state, data)
+        write_checkpoint(partial, snapshot, data)
         if not is_whole(folder):
             shutil.rmtree(folder, ignore_errors=True)
             # Who comes second at the same moment finds the folder taken, by the same content.
@@ -59,28 +96,3 @@ def is_whole(folder: Path) -> bool:
     except UserError:
         return False
     return True
-
-
-def keep_checkpoints(folder: Path, steps_by_score: Sequence[int], keep_last: int) -> None:
-    """Delete a run's checkpoints other than the last few and the best one there is.
-
-    Args:
-        folder: The run's checkpoint folder.
-        steps_by_score: Steps of all epochs, best first; not all of them need have a checkpoint.
-        keep_last: How many of the last to keep.
-    """
-    steps = checkpoint_steps(folder)
-    best = next((step for step in steps_by_score if step in steps), None)
-    for step in steps[:-keep_last]:
-        if step != best:
-            shutil.rmtree(checkpoint_at(folder, step))
-
-
-def checkpoint_steps(folder: Path) -> list[int]:
-    """Return the steps a run has committed checkpoints of, ascending."""
-    return sorted(int(path.parent.name.removeprefix(_PREFIX)) for path in folder.glob(f"{_PREFIX}*/{MANIFEST}"))
-
-
-def checkpoint_at(folder: Path, step: int) -> Path:
-    """Return the folder of the checkpoint of a step."""
-    return folder / f"{_PREFIX}{step:09d}"

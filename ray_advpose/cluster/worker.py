@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -10,54 +11,69 @@ import ray.train.torch
 import torch
 
 from ray_advpose.cluster.mailbox import Assignment
-from ray_advpose.cluster.records import run_records
-from ray_advpose.cluster.serving import Metrics, ReportFunction
-from ray_advpose.cluster.storage import commit_checkpoint, keep_checkpoints, share_checkpoint
+from ray_advpose.cluster.records import RunRecords, run_records
+from ray_advpose.cluster.sample_log import logged
+from ray_advpose.cluster.saving import CheckpointSaver, checkpoint_saver
+from ray_advpose.cluster.serving import Metrics, Session
+from ray_advpose.cluster.storage import fetched, share_checkpoint, store_at
+from ray_advpose.cluster.watch import Call, Watch
+from ray_advpose.cluster.worker_records import record_worker
 from ray_advpose.config import config_from_dict
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.stream import stream_batches
 from ray_advpose.data.task import identity_of, occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
-from ray_advpose.training.checkpoint import load_checkpoint
+from ray_advpose.errors import UserError
+from ray_advpose.sections import RunSection
+from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.checkpoint import DataIdentity, load_checkpoint, take_snapshot
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.pose_stage import ends_pose_stage, load_pose_stage
 from ray_advpose.training.schedule import Stage, make_schedule
 from ray_advpose.training.state import EpochRecord, TrainState, make_state
 
-CHECKPOINTS = "checkpoints"
+_ELASTIC_EVERY_S = 60.0
 
 
-def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
-    """Train from the assignment's checkpoint to the end, or until ``report`` answers False.
+def train_assignment(assignment: Assignment, session: Session) -> None:
+    """Train from the assignment's checkpoint to the end, or until the trial says to leave.
 
     Every rank runs this; rank 0 writes checkpoints, the log and the TensorBoard events.
 
     Args:
         assignment: Config, data, where to write, where to start from.
-        report: Called after every epoch, on every rank.
+        session: Speaks with the trial.
     """
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     config = config_from_dict(assignment.config, f"trial {assignment.trial_id}")
     torch.set_num_threads(config.run.torch_threads_per_worker)
+    torch.use_deterministic_algorithms(config.run.deterministic)
     shards = ShardSet.open(Path(assignment.data))
     task = task_for(config, shards)
     identity = identity_of(shards)
     schedule = make_schedule(config, shards.count("train"))
     state = make_state(config, len(task.skeleton.joints), ray.train.torch.get_device())
-    source = assignment.checkpoint or assignment.pose_stage
-    if assignment.checkpoint is not None:
-        load_checkpoint(Path(assignment.checkpoint), state, identity)
-    elif assignment.pose_stage is not None:
-        load_pose_stage(Path(assignment.pose_stage), state, identity)
+    source = _take_up(state, assignment, identity)
     output = Path(assignment.output)
+    record_worker(output, rank, workers, state.step)
     validation = ScoredSplit(shards, "val", task)
     with ExitStack() as open_until_left:
-        records = open_until_left.enter_context(run_records(output, config)) if rank == 0 else None
-        # Closed here rather than whenever collected: the next assignment's stream needs the CPU it holds.
-        stream = open_until_left.enter_context(
-            closing(stream_batches(shards, schedule, state.step, rank, workers, config.run.cpus_per_data_task))
+        records, saver = None, None
+        if rank == 0:
+            records = open_until_left.enter_context(run_records(output, config, state.step, state.history))
+            store, keep = store_at(assignment.checkpoints), config.run.keep_last_checkpoints
+            saver = open_until_left.enter_context(
+                checkpoint_saver(store, identity, keep, session.saved, records.logger)
+            )
+            records.begin(state.step, source, workers, _notes(state))
+        # Closed here rather than whenever collected: the next assignment's stream needs the memory it holds.
+        batches: Iterable[CanvasBatch] = open_until_left.enter_context(
+            closing(stream_batches(shards, schedule, state.step, rank, workers))
         )
+        if config.run.log_samples:
+            batches = logged(batches, output, rank)
+        interruptions = _Interruptions(state, session, saver, records)
 
         def validate() -> float:
             score = validation.score(state.pose_net)
@@ -65,32 +81,100 @@ def train_assignment(assignment: Assignment, report: ReportFunction) -> None:
                 records.validated(score)
             return score.pooled
 
-        if records is not None:
-            records.begin(state.step, source, _notes(state))
         for record in train_epochs(
             state,
             task,
             schedule,
-            stream,
+            batches,
             validate,
             cell_target=occlusion_target(shards, task),
             on_progress=records.progress if records else lambda progress: None,
+            go_on=interruptions.go_on,
         ):
             done = state.step >= schedule.total_steps
             checkpoint = None
-            if records is not None:
+            if records is not None and saver is not None:
                 records.epoch(record, state.history)
                 if done or record.epoch % config.run.checkpoint_every_epochs == 0:
-                    checkpoint = str(commit_checkpoint(state, identity, output / CHECKPOINTS))
-                    keep_checkpoints(
-                        output / CHECKPOINTS,
-                        [record.step for record in sorted(state.history, key=lambda record: -record.metric)],
-                        config.run.keep_last_checkpoints,
-                    )
+                    if done or assignment.report_whole:
+                        checkpoint = saver.save_now(take_snapshot(state))
+                    else:
+                        saver.save(take_snapshot(state))
                 if assignment.share_pose_stage is not None and ends_pose_stage(record, config):
-                    share_checkpoint(state, identity, Path(assignment.share_pose_stage))
-            if not report(_metrics(record, state, schedule.total_steps), checkpoint, done):
-                break
+                    share_checkpoint(take_snapshot(state), identity, Path(assignment.share_pose_stage))
+            interruptions.watch.saved()
+            if not session.report(_metrics(record, state, schedule.total_steps), checkpoint, done):
+                return
+        if state.step < schedule.total_steps:
+            # Only a wish to stop ends an epoch before its end.
+            session.report({"step": state.step}, interruptions.checkpoint, done=False, cut=True)
+        else:
+            # An earlier start has trained everything and died before it could say so.
+            session.report(_metrics(state.history[-1], state, schedule.total_steps), source, done=True)
+
+
+def _take_up(state: TrainState, assignment: Assignment, identity: DataIdentity) -> str | None:
+    """Load what the assignment starts from and return its place."""
+    place = assignment.checkpoint or assignment.pose_stage
+    if place is None:
+        return None
+    with fetched(place) as folder:
+        if assignment.checkpoint is not None:
+            load_checkpoint(folder, state, identity, assignment.allow_changes)
+        else:
+            load_pose_stage(folder, state, identity)
+    if not place.startswith(f"{assignment.checkpoints.partition('?')[0]}/"):
+        state.lineage.append(place)
+    return place
+
+
+class _Interruptions:
+    """Does between two steps what the watch calls for.
+
+    Attributes:
+        watch: What there is to do.
+        checkpoint: The last checkpoint that training waited for.
+    """
+
+    def __init__(
+        self, state: TrainState, session: Session, saver: CheckpointSaver | None, records: RunRecords | None
+    ) -> None:
+        self.watch = Watch(state.step, _checkpoint_every_s(state.config.run), session.stop_wanted)
+        self.checkpoint: str | None = None
+        self._state = state
+        self._session = session
+        self._saver = saver
+        self._records = records
+
+    def go_on(self) -> bool:
+        """Take a checkpoint if one is due, and return whether training goes on; asked on every rank."""
+        call = self.watch.call(self._state.step)
+        if call is Call.GO_ON:
+            return True
+        if call is Call.CHECKPOINT_NOW and self._records is not None and self.watch.drain is not None:
+            self._records.draining(self.watch.drain, self._state.step)
+        if self._saver is None or self._records is None:
+            # Rank 0 writes, but every rank adds its statistics.
+            self._state.state_dict()
+        elif call is Call.CHECKPOINT:
+            self._saver.save(take_snapshot(self._state))
+        else:
+            self._save_now(self._saver, self._records, may_fail=call is Call.CHECKPOINT_NOW)
+        return call is not Call.STOP
+
+    def _save_now(self, saver: CheckpointSaver, records: RunRecords, may_fail: bool) -> None:
+        try:
+            self.checkpoint = saver.save_now(take_snapshot(self._state))
+            self._session.saved(self.checkpoint)
+        except UserError as error:
+            if not may_fail:
+                raise
+            records.logger.warning("%s; training goes on", error)
+
+
+def _checkpoint_every_s(run: RunSection) -> float:
+    # Ray Train restarts workers without notice when it can have more of them.
+    return run.checkpoint_every_s if run.min_workers is None else min(run.checkpoint_every_s, _ELASTIC_EVERY_S)
 
 
 def _notes(state: TrainState) -> list[str]:

@@ -41,7 +41,7 @@ def stream_batches(
     start_step: int,
     rank: int,
     world_size: int,
-    cpus_per_task: float,
+    cpus_per_task: float = 0.0,
 ) -> Generator[CanvasBatch, None, None]:
     """Stream one worker's part of every global batch from a step to the end of the run.
 

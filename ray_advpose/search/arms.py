@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps
-from ray_advpose.cluster.trainer import latest_checkpoint
-from ray_advpose.cluster.worker import CHECKPOINTS
+from ray_advpose.cluster.run_card import CHECKPOINTS, has_run
+from ray_advpose.cluster.storage import store_at
 from ray_advpose.config import Config
 from ray_advpose.data.rescoring import score_file
 from ray_advpose.data.scoring import predict_checkpoint
@@ -80,7 +79,7 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
     Raises:
         UserError: The folder holds other runs, the data changed, or not one run fits the cluster.
     """
-    if latest_checkpoint(output) is not None:
+    if has_run(output):
         raise UserError(f"{output} holds a single run, not arms; name another --out")
     if has_search(output):
         _check_same(search, read_search(output), output)
@@ -122,8 +121,9 @@ def _scores(
         folder = trial_folder(output, outcome.trial_id)
         predictions = folder / "predictions.npz"
         if not predictions.exists():  # a finished run does not change any more
-            last = checkpoint_at(folder / CHECKPOINTS, checkpoint_steps(folder / CHECKPOINTS)[-1])
-            predict_checkpoint(last, shards, "val", flip_test=False).write(predictions)
+            store = store_at(str(folder / CHECKPOINTS))
+            last = store.place_of(store.steps()[-1])
+            predict_checkpoint(Path(last), shards, "val", flip_test=False).write(predictions)
         scored = score_file(predictions)
         arm = next(arm for arm, fields in ARMS.items() if fields.items() <= outcome.overrides.items())
         scores.setdefault(arm, {})[outcome.overrides["run.seed"]] = scored.score

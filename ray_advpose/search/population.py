@@ -14,12 +14,12 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from ray_advpose.cluster.group import GroupLayout
+from ray_advpose.cluster.layout import Layout
 from ray_advpose.cluster.records import read_history
 from ray_advpose.cluster.worker import train_assignment
 from ray_advpose.config import Config, config_from_dict
 from ray_advpose.errors import UserError
 from ray_advpose.report.ranking import TrialOutcome
-from ray_advpose.search.plan import Layout
 from ray_advpose.search.progress import CUT, FAILED, SearchProgress, read_endings
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
 from ray_advpose.training.pose_stage import pose_stage_key

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_advpose.cluster.storage import checkpoint_at, checkpoint_steps
-from ray_advpose.cluster.worker import CHECKPOINTS
+from ray_advpose.cluster.run_card import CHECKPOINTS
+from ray_advpose.cluster.storage import store_at
 from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranked, ranking_rows
 from ray_advpose.search.population import Search, trial_folder
 
@@ -43,8 +43,7 @@ def write_results(search: Search, outcomes: Sequence[TrialOutcome], output: Path
 
 def _best_checkpoint(outcome: TrialOutcome, folder: Path) -> Path | None:
     """Return the kept checkpoint of a trial with the highest score."""
-    kept = set(checkpoint_steps(folder / CHECKPOINTS))
+    store = store_at(str(folder / CHECKPOINTS))
+    kept = store.steps()
     scored = [record for record in outcome.history if record.step in kept]
-    if not scored:
-        return None
-    return checkpoint_at(folder / CHECKPOINTS, max(scored, key=lambda record: record.metric).step)
+    return Path(store.place_of(max(scored, key=lambda record: record.metric).step)) if scored else None

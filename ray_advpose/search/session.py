@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 from rich.console import Console
 
+from ray_advpose.cluster.layout import local_cpus, plan_layout
 from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, write_versions
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
@@ -19,7 +20,6 @@ from ray_advpose.errors import UserError
 from ray_advpose.pose.metrics import PCK_THRESHOLDS
 from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_table
 from ray_advpose.report.validation_picture import prediction_picture
-from ray_advpose.search.plan import local_cpus, plan_layout
 from ray_advpose.search.population import Search, run_search
 from ray_advpose.search.progress import CUT
 from ray_advpose.search.results import write_results
@@ -42,6 +42,8 @@ def new_search(
     Raises:
         UserError: The data cannot be used with the config of some trial.
     """
+    if base.run.min_workers is not None:
+        raise UserError("run.min_workers is for a single run; the trials of a population keep their workers")
     shards = check_data(base, data)
     for trial, fields in enumerate(overrides):
         check_config(base.replaced(fields, f"trial {trial}"), shards)

@@ -16,11 +16,12 @@ from ray import tune
 from ray.tune.result import DONE, SHOULD_CHECKPOINT
 
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
+from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.cluster.run_card import CHECKPOINTS
 from ray_advpose.cluster.serving import TrainFunction
 from ray_advpose.cluster.storage import is_whole
 from ray_advpose.config import config_from_dict
-from ray_advpose.search.plan import MAX_SLOTS
 from ray_advpose.training.pose_stage import pose_stage_key
 
 _POINTER = "pointer.json"
@@ -122,7 +123,7 @@ class JointTrainingTrial(tune.Trainable):
         self._group.close(_CLOSE_TIMEOUT_S)
 
     def _assignment(self) -> Assignment:
-        experiment = self._constants.experiment
+        output = f"{self._constants.experiment}/trials/{self.trial_id}"
         # Decided here and not by the workers, who might look at different moments.
         pose_stage, known = self._pose_stage()
         return Assignment(
@@ -130,8 +131,9 @@ class JointTrainingTrial(tune.Trainable):
             generation=self._generation,
             config=self._resolved,
             data=self._constants.data,
-            output=f"{experiment}/trials/{self.trial_id}",
+            output=output,
             checkpoint=self._checkpoint,
+            checkpoints=f"{output}/{CHECKPOINTS}",
             pose_stage=pose_stage if known else None,
             share_pose_stage=None if known else pose_stage,
         )

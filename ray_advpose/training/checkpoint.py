@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from ray_advpose.config import Config, is_structural, load_config
 from ray_advpose.errors import UserError
 from ray_advpose.training.state import TrainState
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _STATE = "state.pt"
 _CONFIG = "config.yaml"
@@ -45,21 +47,57 @@ class DataIdentity:
     box_px: int
 
 
-def write_checkpoint(folder: Path, state: TrainState, data: DataIdentity) -> None:
-    """Write a state's checkpoint into a new folder.
+@dataclass(frozen=True)
+class Snapshot:
+    """A state as it was at one step, apart from the networks that train on.
+
+    Attributes:
+        step: Global steps done.
+        config: The run's config.
+        content: What `TrainState.state_dict` returned, copied to the CPU.
+        epoch_ends: Steps at which epochs ended, the one with the best score first.
+    """
+
+    step: int
+    config: Config
+    content: dict[str, Any]
+    epoch_ends: tuple[int, ...]
+
+
+def take_snapshot(state: TrainState) -> Snapshot:
+    """Copy a state, so that it can be written while training goes on; within an epoch called on every worker."""
+    best_first = sorted(state.history, key=lambda record: -record.metric)
+    return Snapshot(state.step, state.config, _copied(state.state_dict()), tuple(record.step for record in best_first))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_copied, value))
+    return value
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> None:
+    """Write a checkpoint into a new folder; it has reached the disk when this returns.
 
     Args:
         folder: Created; must not exist.
-        state: What to save.
+        snapshot: What to save.
         data: What it was trained on.
     """
     folder.mkdir(parents=True)
-    torch.save(state.state_dict(), folder / _STATE)
-    (folder / _CONFIG).write_text(state.config.to_yaml(), encoding="utf-8")
+    _save(snapshot.content, folder / _STATE)
+    (folder / _CONFIG).write_text(snapshot.config.to_yaml(), encoding="utf-8")
+    for name in (_STATE, _CONFIG):
+        _flush(folder / name)
     manifest = {
         "schema_version": _SCHEMA_VERSION,
-        "step": state.step,
+        "step": snapshot.step,
         "data": vars(data),
+        "lineage": snapshot.content["lineage"],
         "versions": {
             "ray_advpose": ray_advpose.__version__,
             "torch": torch.__version__,
@@ -68,6 +106,29 @@ def write_checkpoint(folder: Path, state: TrainState, data: DataIdentity) -> Non
         "files": {name: _description(folder / name) for name in (_STATE, _CONFIG)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    _flush(folder / MANIFEST)
+    _flush(folder)
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        # torch closes its archive although a write has failed, and then complains of that instead.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        raise (cause or error) from None
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or the entries of a folder are on the disk: a renamed file may else come out empty."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -106,13 +167,19 @@ def data_identity(manifest: dict[str, Any]) -> DataIdentity:
     return DataIdentity(**manifest["data"])
 
 
-def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity) -> None:
+def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity, allow: Container[str] = ()) -> None:
     """Load a checked checkpoint into a state of the same shape.
+
+    Args:
+        folder: The checkpoint.
+        state: Overwritten.
+        data: What the state is to be trained on.
+        allow: With ``data`` in it, training may go on with other images of the same form.
 
     Raises:
         UserError: The checkpoint is not whole, was trained on other data, or holds other networks.
     """
-    check_data(folder, data)
+    check_data(folder, data, allow)
     saved, wanted = read_config(folder).flat(), state.config.flat()
     shaping = [name for name in wanted if is_structural(name) or name.endswith(".enabled")]
     for name in shaping:
@@ -128,17 +195,18 @@ def load_networks(folder: Path, state: TrainState) -> None:
         net.load_state_dict(saved["networks"][name])
 
 
-def check_data(folder: Path, data: DataIdentity) -> None:
+def check_data(folder: Path, data: DataIdentity, allow: Container[str] = ()) -> None:
     """Check that a checkpoint is whole and was trained on the given data; `UserError` if not."""
     saved_on = data_identity(read_manifest(folder))
-    if saved_on != data:
-        raise UserError(f"{folder} was trained on {saved_on}, this run's data is {data}")
+    for field, wanted in vars(data).items():
+        found = getattr(saved_on, field)
+        if found != wanted and not (field == "fingerprint" and "data" in allow):
+            raise UserError(f"{folder} was trained on data with {field} = {found}, this run's data has {wanted}")
 
 
 def read_state(folder: Path, state: TrainState) -> dict[str, Any]:
     """Return what a checked checkpoint holds, as `TrainState.state_dict` made it, on the state's device."""
-    device = next(state.pose_net.parameters()).device
-    content: dict[str, Any] = torch.load(folder / _STATE, map_location=device, weights_only=True)
+    content: dict[str, Any] = torch.load(folder / _STATE, map_location=state.device, weights_only=True)
     return content
 
 

@@ -24,6 +24,7 @@ from ray_advpose.training.draws import (
 from ray_advpose.training.inputs import entropy
 from ray_advpose.training.modes import evaluating, untracked
 from ray_advpose.training.pose_step import StepResult, StepStatistics, Task
+from ray_advpose.training.workers import part_of_mean
 
 
 def share_sizes(batch_size: int, asr: bool, aho: bool) -> tuple[int, int, int]:
@@ -49,9 +50,9 @@ class _ShareResult:
 class JointStep(nn.Module):
     """One mini-batch of Algorithm 1.
 
-    The returned loss is D's mean over all images plus each G's mean over its own share. The
-    gradients do not mix: bridge features reach G detached, and G's output reaches D only through
-    draws, which carry none.
+    The returned loss is D's mean over all images plus each G's mean over its own share, of which each
+    worker has its part. The gradients do not mix: bridge features reach G detached, and G's output
+    reaches D only through draws, which carry none.
     """
 
     def __init__(self, task: Task, pose_net: BridgedPoseNet, asr_net: AsrNet | None, aho_net: AhoNet | None) -> None:
@@ -83,14 +84,12 @@ class JointStep(nn.Module):
             aho = self._aho_share(self.aho_net, batch.part(third), random.part(third), draws.part(third))
             results.append((sizes[2], aho))
 
-        loss = torch.cat([result.pose_losses for _, result in results]).mean()
-        # Workers' parts of a share may differ by one image; their gradients are averaged, so a mean
-        # over each part would give the images of the smaller part more weight.
-        workers = config.run.global_batch_size / len(batch)
+        pose_losses = torch.cat([result.pose_losses for _, result in results])
+        loss = part_of_mean(pose_losses, config.run.global_batch_size)
         statistics: dict[str, tuple[Tensor, int | Tensor]] = {}
         for size, result in results:
             if result.augmenter_losses is not None:
-                loss = loss + result.augmenter_losses.sum() * (workers / size)
+                loss = loss + part_of_mean(result.augmenter_losses, size)
             statistics.update(result.statistics)
         return loss, statistics
 

@@ -18,7 +18,7 @@ from ray_advpose.training.pose_step import PoseStep, StepStatistics, Task
 from ray_advpose.training.pretrain_step import PretrainStep
 from ray_advpose.training.schedule import Position, Schedule, Stage
 from ray_advpose.training.state import EpochRecord, TrainState, learning_rates
-from ray_advpose.training.statistics import Meter
+from ray_advpose.training.statistics import RunningEpoch
 
 PROGRESS_EVERY_S = 5.0
 
@@ -56,11 +56,13 @@ def train_epochs(
     validate: Callable[[], float],
     cell_target: Tensor,
     on_progress: Callable[[Progress], None],
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[EpochRecord]:
     """Train from the state's step to the end, one epoch an iteration.
 
-    The state is complete whenever this yields: what is saved there and loaded into a new state goes
-    on exactly as this run would have. Stop by not asking for the next epoch.
+    The state is complete whenever this yields and whenever ``go_on`` is asked: what is saved there and
+    loaded into a new state goes on exactly as this run would have. Stop by not asking for the next
+    epoch, or within one by ``go_on``.
 
     Args:
         state: Networks, optimisers and place; changed as training goes.
@@ -70,6 +72,7 @@ def train_epochs(
         validate: Scores D on the validation split, in percent; called on every worker.
         cell_target: (h * w,) P^o for stage 2.
         on_progress: Told every few seconds.
+        go_on: Asked after every step but an epoch's last, on every worker; False ends the iteration.
 
     Yields:
         The record of each finished epoch, already part of the state's history.
@@ -77,7 +80,7 @@ def train_epochs(
     Raises:
         RuntimeError: The stream skipped or repeated a step.
     """
-    device = next(state.pose_net.parameters()).device
+    device = state.device
     stream = iter(batches)
     stage, module, optimizers = None, nn.Module(), list[Optimizer]()
     while state.step < schedule.total_steps:
@@ -87,7 +90,7 @@ def train_epochs(
             stage = position.stage
             module = _stage_module(state, task, stage, cell_target)
             optimizers = [state.optimizers[name] for name in rates]
-        clock = _Clock(schedule, position, on_progress)
+        clock = _Clock(state.epoch, schedule, position, on_progress)
         while True:
             batch = clock.waited_for(lambda: next(stream, None))
             if batch is None or batch.step != state.step:
@@ -103,10 +106,12 @@ def train_epochs(
             clock.stepped(state.step, statistics)
             if schedule.position(state.step - 1).ends_epoch:
                 break
-        clock.stop()
+            if not go_on():
+                return
         _share_buffers(state)
         record = clock.record(state.step, rates, device, metric=_metric(state, position.stage, validate))
         state.history.append(record)
+        state.epoch = RunningEpoch()
         yield record
 
 
@@ -161,30 +166,33 @@ def _stage_module(state: TrainState, task: Task, stage: Stage, cell_target: Tens
 
 
 class _Clock:
-    """Times one epoch and gathers its statistics."""
+    """Times the running epoch and gathers its statistics."""
 
-    def __init__(self, schedule: Schedule, position: Position, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, epoch: RunningEpoch, schedule: Schedule, position: Position, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self._epoch = epoch
         self._schedule = schedule
         self._position = position
         self._on_progress = on_progress
-        self._meter = Meter()
-        self._steps = 0
-        self._waited_s = 0.0
-        self._seconds = 0.0
-        self._started = self._told = time.monotonic()
+        self._told = time.monotonic()
+        # A resumed epoch has been running for as long as its earlier starts trained it.
+        self._started = self._told - epoch.seconds
 
     def waited_for(self, get: Callable[[], CanvasBatch | None]) -> CanvasBatch | None:
         """Run ``get`` and count its time as waiting for data."""
         before = time.monotonic()
         batch = get()
-        self._waited_s += time.monotonic() - before
+        self._epoch.waited_s += time.monotonic() - before
         return batch
 
     def stepped(self, step: int, statistics: StepStatistics) -> None:
         """Count a step, and tell of it every few seconds."""
-        self._steps += 1
-        self._meter.add(statistics)
+        epoch = self._epoch
+        epoch.steps += 1
+        epoch.meter.add(statistics)
         now = time.monotonic()
+        epoch.seconds = now - self._started
         if now - self._told < PROGRESS_EVERY_S:
             return
         self._told = now
@@ -196,25 +204,22 @@ class _Clock:
                 step=step,
                 total_steps=self._schedule.total_steps,
                 images_left=(self._schedule.total_steps - step) * self._schedule.batch_size,
-                images_per_s=self._steps * self._schedule.batch_size / (now - self._started),
-                means=self._meter.local_means(),
+                images_per_s=epoch.steps * self._schedule.batch_size / epoch.seconds,
+                means=epoch.meter.local_means(),
             )
         )
 
-    def stop(self) -> None:
-        """End the epoch's time."""
-        self._seconds = time.monotonic() - self._started
-
     def record(self, step: int, rates: dict[str, float], device: torch.device, metric: float) -> EpochRecord:
         """Return the epoch's record."""
+        epoch = self._epoch
         return EpochRecord(
             stage=self._position.stage.label,
             epoch=self._position.epoch + 1,
             step=step,
-            images=self._steps * self._schedule.batch_size,
-            seconds=self._seconds,
-            waiting_share=self._waited_s / self._seconds,
+            images=epoch.steps * self._schedule.batch_size,
+            seconds=epoch.seconds,
+            waiting_share=epoch.waited_s / epoch.seconds,
             metric=metric,
-            means=self._meter.means(device),
+            means=epoch.meter.means(device),
             learning_rates=rates,
         )

@@ -29,8 +29,10 @@ DECIDING_LATER = {
     "optim.joint_lr",
     "optim.adversarial_bn",
     "run.cpus_per_worker",
-    "run.cpus_per_data_task",
     "run.checkpoint_every_epochs",
+    "run.checkpoint_every_s",
+    "run.log_samples",
+    "run.min_workers",
     "run.keep_last_checkpoints",
 }
 _SECTIONS_DECIDING_LATER = {"asr", "aho", "reward"}

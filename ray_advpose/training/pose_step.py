@@ -16,6 +16,7 @@ from ray_advpose.pose.skeleton import Skeleton
 from ray_advpose.training.batch import CanvasBatch, CanvasGeometry
 from ray_advpose.training.draws import Augmentation, random_augmentation
 from ray_advpose.training.inputs import PoseInput, augmented, person_losses
+from ray_advpose.training.workers import part_of_mean
 
 StepStatistics = Mapping[str, tuple[Tensor, int | Tensor]]
 """For each name the sum over images, as a 0-dim tensor, and the number of images."""
@@ -72,8 +73,9 @@ class PoseStep(nn.Module):
         self.pose_net = pose_net
 
     def forward(self, batch: CanvasBatch) -> StepResult:
-        """Return the mean loss of the batch and its statistics."""
+        """Return a worker's part of the mean loss of the global batch, and its statistics."""
         draw = random_augmentation(self.task.config, batch.step).part(batch.slot.cpu()).to(batch.canvas.device)
         seen = self.task.see(batch, draw)
         losses = self.task.losses(self.pose_net(seen.image), seen)
-        return losses.mean(), {"loss_random": (losses.sum().detach(), len(batch))}
+        loss = part_of_mean(losses, self.task.config.run.global_batch_size)
+        return loss, {"loss_random": (losses.sum().detach(), len(batch))}

@@ -15,6 +15,7 @@ from ray_advpose.training.draws import Augmentation, canonical, sweep_normals
 from ray_advpose.training.inputs import entropy
 from ray_advpose.training.modes import evaluating
 from ray_advpose.training.pose_step import StepResult, Task
+from ray_advpose.training.workers import part_of_mean
 
 SweepTargets = dict[int, Tensor]
 """Sample index -> (M + N,) P^s and P^r, one after the other, on the CPU."""
@@ -58,9 +59,9 @@ class PretrainStep(nn.Module):
         self._sweep_targets = sweep_targets_by_sample
 
     def forward(self, batch: CanvasBatch) -> StepResult:
-        """Return the mean of Eq. 3 plus Eq. 4 over the batch, and its statistics."""
+        """Return a worker's part of the mean of Eq. 3 plus Eq. 4 over the global batch, and its statistics."""
         (pose_net,) = self._frozen
-        device = batch.canvas.device
+        device, images = batch.canvas.device, self.task.config.run.global_batch_size
         with torch.no_grad(), evaluating(pose_net):
             features = pose_net.descend(self.task.see(batch, canonical(len(batch), device)).image).features
             targets = self._targets(pose_net, batch) if self.asr_net is not None else None
@@ -70,13 +71,13 @@ class PretrainStep(nn.Module):
             log_scale, log_rotation = self.asr_net(features)
             scale_target, rotation_target = targets.split([log_scale.shape[1], log_rotation.shape[1]], dim=1)
             divergence = kl_divergence(scale_target, log_scale) + kl_divergence(rotation_target, log_rotation)
-            loss = loss + divergence.mean()
+            loss = loss + part_of_mean(divergence, images)
             statistics["kl_asr"] = (divergence.sum().detach(), len(batch))
             statistics["entropy_rotation"] = (entropy(log_rotation.detach()).sum(), len(batch))
         if self.aho_net is not None:
             log_cells = self.aho_net(features)
             divergence = kl_divergence(self._cell_target.to(device).expand_as(log_cells), log_cells)
-            loss = loss + divergence.mean()
+            loss = loss + part_of_mean(divergence, images)
             statistics["kl_aho"] = (divergence.sum().detach(), len(batch))
         return loss, statistics
 

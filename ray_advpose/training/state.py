@@ -13,8 +13,10 @@ from ray_advpose.config import Config
 from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.bridge import BridgedPoseNet
 from ray_advpose.nets.pose_net import make_pose_net
+from ray_advpose.nets.synced_norm import sync_norms
 from ray_advpose.training.pretrain_step import SweepTargets
 from ray_advpose.training.schedule import Stage
+from ray_advpose.training.statistics import RunningEpoch
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,19 @@ class TrainState:
     """Networks, optimisers, place in the schedule, history.
 
     Random draws need no state: they are functions of the seed and the place (`ray_advpose.counter`).
-    Plateau and best score are functions of the history.
+    Plateau, learning rates and best score are functions of the history.
+
+    Attributes:
+        config: The run's config.
+        pose_net: D.
+        asr_net: G_ASR; None with its arm off.
+        aho_net: G_AHO; None with its arm off.
+        optimizers: By network.
+        step: Global steps done.
+        history: Finished epochs.
+        epoch: The epoch that is running.
+        sweep_targets: What stage 2 has measured so far.
+        lineage: Checkpoints of other runs that this one was started from, in order.
     """
 
     config: Config
@@ -59,7 +73,9 @@ class TrainState:
     optimizers: dict[str, Optimizer]
     step: int = 0
     history: list[EpochRecord] = field(default_factory=list)
+    epoch: RunningEpoch = field(default_factory=RunningEpoch)
     sweep_targets: SweepTargets = field(default_factory=dict)
+    lineage: list[str] = field(default_factory=list)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -72,25 +88,48 @@ class TrainState:
         """Highest validation score so far; minus infinity before the first."""
         return max((record.metric for record in self.history), default=float("-inf"))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return next(self.pose_net.parameters()).device
+
     def state_dict(self) -> dict[str, Any]:
-        """Return everything as tensors and plain values."""
+        """Return everything as tensors and plain values; within an epoch called on every worker."""
         return {
             "networks": {name: net.state_dict() for name, net in self.networks.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "step": self.step,
             "history": [asdict(record) for record in self.history],
-            "sweep_targets": self.sweep_targets,
+            "epoch": self.epoch.state_dict(),
+            "sweep_targets": _packed(self.sweep_targets),
+            "lineage": list(self.lineage),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over a saved state; the networks must have the same shapes and names."""
+        assert saved["networks"].keys() == self.networks.keys(), "the arms were compared before"
         for name, net in self.networks.items():
             net.load_state_dict(saved["networks"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][name])
         self.step = saved["step"]
         self.history = [EpochRecord(**record) for record in saved["history"]]
-        self.sweep_targets = dict(saved["sweep_targets"])
+        self.epoch = RunningEpoch.from_state_dict(saved["epoch"], self.device)
+        # Into the same dictionary, since a running stage holds it too.
+        self.sweep_targets.clear()
+        self.sweep_targets.update(_unpacked(saved["sweep_targets"]))
+        self.lineage = list(saved["lineage"])
+
+
+def _packed(targets: SweepTargets) -> dict[str, torch.Tensor]:
+    """Return two tensors, (n,) samples and (n, M + N) targets: thousands of small ones take long to save."""
+    samples = sorted(targets)
+    rows = torch.stack([targets[sample] for sample in samples]) if samples else torch.empty(0, 0)
+    return {"samples": torch.tensor(samples, dtype=torch.int64), "targets": rows}
+
+
+def _unpacked(packed: dict[str, torch.Tensor]) -> SweepTargets:
+    return dict(zip(packed["samples"].tolist(), packed["targets"].cpu().unbind(), strict=True))
 
 
 def make_state(config: Config, joints: int, device: torch.device) -> TrainState:
@@ -110,6 +149,8 @@ def make_state(config: Config, joints: int, device: torch.device) -> TrainState:
     for name, net in state.networks.items():
         # Measured 1.6 to 1.9 times faster than contiguous on CPUs; tensor cores want it as well.
         net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.run.sync_batchnorm:
+            sync_norms(net)
         state.optimizers[name] = _optimizer(config, net)
     return state
 

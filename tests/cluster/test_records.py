@@ -10,15 +10,22 @@ RECORD = EpochRecord("joint", 1, 50, 600, 10.0, 0.25, 33.3, {"loss_random": 0.5,
 
 def test_records_of_two_starts_are_one_log_and_the_whole_history(tmp_path):
     folder = tmp_path / "run"
-    with run_records(folder, QUICK) as records:
+    with run_records(folder, QUICK, 0, []) as records:
         records.epoch(RECORD, [RECORD])
-    with run_records(folder, QUICK) as records:
+    with run_records(folder, QUICK, 50, [RECORD]) as records:
         records.epoch(RECORD, [RECORD, RECORD])
     assert read_history(folder) == [RECORD, RECORD]
     log = (folder / "log.txt").read_text()
     assert log.count("joint epoch 1 done: step 50, score 33.30, 60 images/s, 25 % of the time waiting for data") == 2
     assert (folder / "config.yaml").read_text() == QUICK.to_yaml()
     assert list((folder / "events").glob("events.out.tfevents.*"))
+
+
+def test_history_of_epochs_that_are_trained_again_is_taken_back(tmp_path):
+    with run_records(tmp_path, QUICK, 0, []) as records:
+        records.epoch(RECORD, [RECORD, RECORD])
+    with run_records(tmp_path, QUICK, 50, [RECORD]):
+        assert read_history(tmp_path) == [RECORD]
 
 
 def test_a_run_without_an_epoch_has_no_history(tmp_path):

@@ -1,95 +1,219 @@
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.fs
 import pytest
 import torch
+from conftest import DATA
 
 from ray_advpose.cluster.storage import (
-    checkpoint_at,
-    checkpoint_steps,
-    commit_checkpoint,
+    fetched,
     is_whole,
     keep_checkpoints,
+    last_whole,
     share_checkpoint,
+    store_at,
 )
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import MANIFEST, read_manifest, write_checkpoint
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path):
+    """A store of each kind, empty."""
+    if request.param == "folder":
+        return store_at(str(tmp_path / "checkpoints"))
+    base, _, options = request.getfixturevalue("bucket").partition("?")
+    return store_at(f"{base}/{tmp_path.name}?{options}")
+
+
+def files_of(store):
+    """Everything below a store, by its path there."""
+    files, root = pyarrow.fs.FileSystem.from_uri(store.place)
+    infos = files.get_file_info(pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True))
+    return sorted(info.path.removeprefix(f"{root}/") for info in infos if info.type == pyarrow.fs.FileType.File)
+
+
+def write(store, path, content=b"x"):
+    files, root = pyarrow.fs.FileSystem.from_uri(store.place)
+    files.create_dir(f"{root}/{path}".rpartition("/")[0])
+    with files.open_output_stream(f"{root}/{path}") as stream:
+        stream.write(content)
+
+
+def test_a_committed_checkpoint_is_whole_and_alone(store, snapshot):
+    place = store.commit(snapshot(12), DATA)
+    assert place == store.place_of(12)
+    assert store.steps() == [12]
+    assert files_of(store) == [f"step_000000012/{name}" for name in ("config.yaml", "manifest.json", "state.pt")]
+    with fetched(place) as folder:
+        assert read_manifest(folder)["step"] == 12
+        assert torch.load(folder / "state.pt", weights_only=True)["step"] == 12
+
+
+def test_a_step_that_is_repeated_replaces_its_checkpoint(store, snapshot):
+    store.commit(snapshot(12), DATA)
+    write(store, "step_000000012/left_over")
+    store.commit(snapshot(12), DATA)
+    assert "step_000000012/left_over" not in files_of(store)
+    assert store.steps() == [12]
+
+
+def test_a_checkpoint_without_manifest_is_none_and_is_swept_away(store, snapshot):
+    store.commit(snapshot(12), DATA)
+    write(store, "step_000000030/state.pt")
+    assert store.steps() == [12]
+    assert last_whole(store, skipped=print) == store.place_of(12)
+    if "://" in store.place:  # in a folder, what is being written has another name
+        store.sweep()
+        assert all("step_000000030" not in path for path in files_of(store))
+    assert store.steps() == [12]
+
+
+@pytest.mark.parametrize("damage", ["cut", "alter", "remove"])
+def test_a_damaged_checkpoint_is_skipped_for_the_last_whole_one_and_said(store, snapshot, damage):
+    store.commit(snapshot(12), DATA)
+    store.commit(snapshot(24), DATA)
+    files, folder = pyarrow.fs.FileSystem.from_uri(store.place_of(24))
+    with files.open_input_stream(f"{folder}/state.pt") as stream:
+        content = bytearray(stream.read())
+    content[len(content) // 2] ^= 1
+    if damage == "remove":
+        files.delete_file(f"{folder}/state.pt")
+    else:
+        write(store, "step_000000024/state.pt", bytes(content[:-9] if damage == "cut" else content))
+    said = []
+    assert last_whole(store, skipped=said.append) == store.place_of(12)
+    assert len(said) == 1
+    assert said[0].startswith(f"skipped {store.place_of(24)}: ")
+    assert "state.pt does not match the checkpoint's manifest" in said[0]
+
+
+def test_an_empty_store_has_no_last_checkpoint(store):
+    assert store.steps() == []
+    assert last_whole(store, skipped=print) is None
+    store.sweep()
+
+
+def test_a_store_that_can_be_used_is_left_as_it_was(store):
+    store.probe()
+    assert files_of(store) == []
+
+
+def test_the_last_ones_the_best_and_the_newest_within_an_epoch_are_kept(store, snapshot):
+    ends = [15, 10, 40, 20, 30]  # best first; the epoch that ended at step 15 has no checkpoint
+    for step in (5, 10, 20, 25, 30, 33, 36, 40, 42, 44, 46):
+        store.commit(snapshot(step), DATA)
+    keep_checkpoints(store, ends, keep_last=2)
+    assert store.steps() == [10, 30, 40, 44, 46]
+
+
+def test_what_was_there_before_a_report_stays_until_the_next(store, snapshot):
+    for step in (20, 25, 30):
+        store.commit(snapshot(step), DATA)
+    keep_checkpoints(store, [20, 30], keep_last=2)
+    # Workers that die between the checkpoint of 30 and its report start again from 25.
+    assert store.steps() == [20, 25, 30]
+
+
+@pytest.mark.parametrize("place", ["s4://bucket/run", "s3://"])
+def test_a_place_that_is_none_is_one_sentence(place):
+    with pytest.raises(UserError, match="names no storage") as caught:
+        store_at(place).probe()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, snapshot, small_disk):
+    store = store_at(str(small_disk / "checkpoints"))
+    with pytest.raises(OSError, match="No space left"):
+        store.commit(snapshot(12), DATA)
+    assert list((small_disk / "checkpoints").iterdir()) == []
+
+
+def test_storage_that_is_not_there_or_full_is_refused_beforehand(tmp_path, small_disk):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Not a directory"):
+        store_at(str(tmp_path / "file" / "checkpoints")).probe()
+    with pytest.raises(UserError, match="checkpoints cannot be kept in /proc/"):
+        store_at("/proc/advpose").probe()
+    (small_disk / "rest").write_bytes(bytes(64 << 10))
+    with pytest.raises(UserError, match="No space left"):
+        store_at(str(small_disk)).probe()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import ray_advpose.training.checkpoint as checkpoint
+from ray_advpose.cluster.storage import store_at
+sys.path.insert(0, {tests!r})
+from conftest import DATA
+import torch
 from ray_advpose.presets import QUICK
-from ray_advpose.training.checkpoint import DataIdentity, read_manifest, write_checkpoint
 from ray_advpose.training.state import make_state
 
-DATA = DataIdentity("0" * 16, "lspet", "lsp", 72, 32)
+state = make_state(QUICK, 14, torch.device("cpu"))
+state.step = 24
+saves = 0
+save = torch.save
+def die(*args):
+    save(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+torch.save = die
+store_at(sys.argv[1]).commit(checkpoint.take_snapshot(state), DATA)
+"""
 
 
-@pytest.fixture(scope="module")
-def state():
-    config = QUICK.replaced({"net.channels": 8, "net.input_px": 32, "net.poolings": 2})
-    return make_state(config, 14, torch.device("cpu"))
+def test_a_process_killed_while_it_writes_leaves_no_checkpoint_and_is_swept_up_after(tmp_path, snapshot):
+    store = store_at(str(tmp_path / "checkpoints"))
+    store.commit(snapshot(12), DATA)
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    killed = subprocess.run([sys.executable, "-c", script, store.place], check=False)
+    assert killed.returncode == -9
+    assert len(list(Path(store.place).iterdir())) == 2
+    assert store.steps() == [12]
+    store.sweep()
+    assert [path.name for path in Path(store.place).iterdir()] == ["step_000000012"]
 
 
-def test_a_committed_checkpoint_is_whole_and_alone(tmp_path, state):
-    state.step = 12
-    folder = commit_checkpoint(state, DATA, tmp_path)
-    assert read_manifest(folder)["step"] == 12
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
-    assert checkpoint_steps(tmp_path) == [12]
-
-
-def test_a_step_that_is_repeated_replaces_its_checkpoint(tmp_path, state):
-    state.step = 12
-    first = commit_checkpoint(state, DATA, tmp_path)
-    (first / "left_over").touch()
-    assert commit_checkpoint(state, DATA, tmp_path) == first
-    assert not (first / "left_over").exists()
-
-
-def test_a_write_that_fails_leaves_nothing(tmp_path, state, monkeypatch):
-    state.step = 12
-
-    def disk_full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="No space"):
-        commit_checkpoint(state, DATA, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_without_manifest_is_no_checkpoint(tmp_path, state):
-    state.step = 12
-    commit_checkpoint(state, DATA, tmp_path)
-    checkpoint_at(tmp_path, 30).mkdir()
-    assert checkpoint_steps(tmp_path) == [12]
-
-
-def test_the_last_ones_and_the_best_are_kept(tmp_path, state):
-    for step in (10, 20, 30, 40):
-        state.step = step
-        commit_checkpoint(state, DATA, tmp_path)
-    # The epoch that ended at step 15 scored best, but has no checkpoint.
-    keep_checkpoints(tmp_path, steps_by_score=[15, 10, 40, 20, 30], keep_last=2)
-    assert checkpoint_steps(tmp_path) == [10, 30, 40]
-
-
-def test_the_first_to_share_a_checkpoint_is_the_one_that_stays(tmp_path, state, monkeypatch):
+def test_the_first_to_share_a_checkpoint_is_the_one_that_stays(tmp_path, snapshot):
     shared = tmp_path / "pose_stages" / "key"
     assert not is_whole(shared)
-    state.step = 12
-    share_checkpoint(state, DATA, shared)
+    share_checkpoint(snapshot(12), DATA, shared)
     assert is_whole(shared)
-    state.step = 13
-    share_checkpoint(state, DATA, shared)
+    share_checkpoint(snapshot(13), DATA, shared)
     assert read_manifest(shared)["step"] == 12
     assert [path.name for path in shared.parent.iterdir()] == ["key"]
 
 
-def test_a_damaged_shared_checkpoint_is_replaced(tmp_path, state):
+def test_a_damaged_shared_checkpoint_is_replaced(tmp_path, snapshot):
     shared = tmp_path / "key"
-    share_checkpoint(state, DATA, shared)
+    share_checkpoint(snapshot(12), DATA, shared)
     (shared / "state.pt").write_bytes(b"cut off")
     assert not is_whole(shared)
-    share_checkpoint(state, DATA, shared)
+    share_checkpoint(snapshot(12), DATA, shared)
     assert is_whole(shared)
 
 
-def test_who_shares_at_the_same_time_but_later_leaves_nothing(tmp_path, state, monkeypatch):
+def test_who_shares_at_the_same_time_but_later_leaves_nothing(tmp_path, snapshot, monkeypatch):
     shared = tmp_path / "key"
 
     def beaten(folder, *args):
@@ -97,6 +221,17 @@ def test_who_shares_at_the_same_time_but_later_leaves_nothing(tmp_path, state, m
         write_checkpoint(shared, *args)
 
     monkeypatch.setattr("ray_advpose.cluster.storage.write_checkpoint", beaten)
-    share_checkpoint(state, DATA, shared)
+    share_checkpoint(snapshot(12), DATA, shared)
     assert is_whole(shared)
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_checkpoint_of_another_version_is_skipped_and_said(tmp_path, snapshot):
+    store = store_at(str(tmp_path))
+    folder = Path(store.commit(snapshot(12), DATA))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "schema_version": 1}))
+    said = []
+    assert last_whole(store, skipped=said.append) is None
+    assert "schema_version = 1, this version reads 2" in said[0]
+    shutil.rmtree(folder)

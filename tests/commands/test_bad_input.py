@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 
 import pytest
-from command_runs import ROOT, run
-
-from ray_advpose.errors import run_command
+from command_runs import run
 
 PEOPLE = object()  # stands for a prepared data set
 SPACE_HEAD = "from ray_advpose.search.space import *\n"
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
-    """Runs a launch script's ``main`` in an empty folder and returns the one sentence it refuses with."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(script, *arguments):
-        main = runpy.run_path(str(ROOT / "launch" / script))["main"]
-        code = run_command(lambda: main([str(argument) for argument in arguments]))
-        lines = capsys.readouterr().err.splitlines()
-        assert code == 2
-        assert len(lines) == 1
-        assert lines[0].startswith("error: ")
-        return lines[0]
-
-    return call
 
 
 def test_a_process_prints_the_sentence_and_exits_with_2(tmp_path):

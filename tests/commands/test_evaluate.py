@@ -23,7 +23,7 @@ from ray_advpose.data.sources.synthetic import generate_synthetic
 from ray_advpose.data.task import identity_of
 from ray_advpose.errors import run_command
 from ray_advpose.pose.skeleton import LSP
-from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
 from ray_advpose.training.state import make_state
 
 
@@ -45,7 +45,7 @@ def evaluate(tmp_path, monkeypatch, capsys):
 def checkpoint(tmp_path_factory, drawn_people, tiny_config):
     """An untrained network's checkpoint."""
     folder = tmp_path_factory.mktemp("run") / "checkpoint"
-    write_checkpoint(folder, make_state(tiny_config, 14, torch.device("cpu")), identity_of(drawn_people))
+    write_checkpoint(folder, take_snapshot(make_state(tiny_config, 14, torch.device("cpu"))), identity_of(drawn_people))
     return folder
 
 

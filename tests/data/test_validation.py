@@ -11,7 +11,7 @@ from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.errors import UserError
 from ray_advpose.nets.bridge import BridgedPoseNet, Descent
 from ray_advpose.pose.heatmap import encode
-from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
 from ray_advpose.training.state import make_state
 
 
@@ -153,7 +153,7 @@ def test_an_empty_split_is_refused(config, tmp_path):
 
 def test_a_checkpoint_is_scored_from_its_folder(drawn_people, config, tmp_path):
     state = make_state(config.replaced({"run.seed": 3}), 14, torch.device("cpu"))
-    write_checkpoint(tmp_path / "checkpoint", state, identity_of(drawn_people))
+    write_checkpoint(tmp_path / "checkpoint", take_snapshot(state), identity_of(drawn_people))
     found = score_checkpoint(tmp_path / "checkpoint", drawn_people, "test", flip_test=False)
     scored = ScoredSplit(drawn_people, "test", task_for(config, drawn_people))
     np.testing.assert_array_equal(found.predictions_px, scored.predictions(state.pose_net))

@@ -24,7 +24,7 @@ def ray_cluster() -> Iterator[None]:
         # Worker processes unpickle functions of the test modules by name.
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         patch.setenv("OMP_NUM_THREADS", "1")
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
         yield
         leftovers = wait_until_clean()
         ray.shutdown()

@@ -24,6 +24,7 @@ from ray.util.placement_group import placement_group, placement_group_table
 
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup, release_orphans
 from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.cluster.serving import Session
 from ray_advpose.config import Config
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
 
@@ -32,7 +33,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("clean_cluster")]
 TOTAL = 6
 
 
-def count(assignment: Assignment, report: Callable[..., bool], die_at: int | None = None) -> None:
+def count(assignment: Assignment, session: Session, die_at: int | None = None) -> None:
     """Count to `TOTAL`, write a checkpoint and report at each step; rank 1 dies once at ``die_at``."""
     rank = ray.train.get_context().get_world_rank()
     output = Path(assignment.output)
@@ -62,7 +63,7 @@ def count(assignment: Assignment, report: Callable[..., bool], die_at: int | Non
             "worker": os.getpid(),
             "written": str(checkpoint),
         }
-        go_on = report(metrics, str(checkpoint), step == TOTAL)
+        go_on = session.report(metrics, str(checkpoint), step == TOTAL)
         with (output / f"answers-{rank}").open("a", encoding="utf-8") as log:
             log.write(f"{step} {go_on}\n")
 
@@ -250,7 +251,7 @@ def test_orphaned_placement_groups_are_released() -> None:
     ray.util.remove_placement_group(kept)
 
 
-def hang(assignment: Assignment, report: Callable[..., bool]) -> None:
+def hang(assignment: Assignment, session: Session) -> None:
     """Announce that the workers are there, then never come back."""
     Path(assignment.output).touch()
     time.sleep(600)
@@ -261,12 +262,12 @@ def test_workers_that_do_not_leave_lose_their_resources(tmp_path: Path) -> None:
     layout = GroupLayout(str(tmp_path), 1, {"CPU": 1}, use_gpu=False, max_failures=0)
     group = WorkerGroup("hanging", layout, hang)
     started = tmp_path / "started"
-    group.assign(Assignment("trial", 0, {}, "", str(started), None))
+    group.assign(Assignment("trial", 0, {}, "", str(started), None, ""))
     wait_for(started.exists)
     group.close(timeout_s=1)
     assert not held_groups()
     wait_for(group.failed)
-    with pytest.raises(ray.train.WorkerGroupError):
+    with pytest.raises(RuntimeError, match="has ended"):
         group.next_report()
 
 

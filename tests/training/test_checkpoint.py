@@ -13,6 +13,7 @@ from ray_advpose.training.checkpoint import (
     load_networks,
     read_config,
     read_manifest,
+    take_snapshot,
     write_checkpoint,
 )
 
@@ -22,7 +23,7 @@ def saved(new_run, tmp_path):
     """A run and the folder of its checkpoint."""
     run = new_run()
     run.state.step = 5
-    write_checkpoint(tmp_path / "checkpoint", run.state, identity_of(run.shards))
+    write_checkpoint(tmp_path / "checkpoint", take_snapshot(run.state), identity_of(run.shards))
     return run, tmp_path / "checkpoint"
 
 
@@ -79,7 +80,7 @@ def test_other_data_is_refused_and_the_state_left_alone(saved, new_run, field, v
 def test_a_folder_is_never_written_twice(saved):
     run, folder = saved
     with pytest.raises(FileExistsError):
-        write_checkpoint(folder, run.state, identity_of(run.shards))
+        write_checkpoint(folder, take_snapshot(run.state), identity_of(run.shards))
 
 
 def test_config_data_and_versions_are_remembered(saved):

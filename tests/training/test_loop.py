@@ -1,9 +1,12 @@
+import random
+
+import numpy as np
 import pytest
 import torch
-from tiny_run import EPOCHS, assert_equal, finish, make_run
+from tiny_run import EPOCHS, assert_equal, finish, make_run, train_to
 
 from ray_advpose.data.task import identity_of
-from ray_advpose.training.checkpoint import load_checkpoint, write_checkpoint
+from ray_advpose.training.checkpoint import load_checkpoint, take_snapshot, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +38,52 @@ def test_stopped_saved_and_resumed_is_the_undisturbed_run(undisturbed, new_run, 
     stopped = new_run()
     finish(stopped, done)
     identity = identity_of(stopped.shards)
-    write_checkpoint(tmp_path / "checkpoint", stopped.state, identity)
+    write_checkpoint(tmp_path / "checkpoint", take_snapshot(stopped.state), identity)
     resumed = new_run()
     load_checkpoint(tmp_path / "checkpoint", resumed.state, identity)
     assert_equal(stopped.state, resumed.state)
     finish(resumed)
     assert len(resumed.state.history) == EPOCHS
     assert_equal(resumed.state, undisturbed.state)
+
+
+# 2 steps into an epoch of stage 1, 1 step before its end, between stages 2 and 3, within stage 3.
+@pytest.mark.parametrize("step", [2, 7, 10, 12, 17])
+def test_cut_within_an_epoch_saved_and_resumed_is_the_undisturbed_run(undisturbed, new_run, tmp_path, step):
+    cut = new_run()
+    train_to(cut, step)
+    assert cut.state.step == step
+    identity = identity_of(cut.shards)
+    write_checkpoint(tmp_path / "checkpoint", take_snapshot(cut.state), identity)
+    resumed = new_run()
+    load_checkpoint(tmp_path / "checkpoint", resumed.state, identity)
+    finish(resumed)
+    # The means over an epoch, too, are those of an epoch that was not cut.
+    assert_equal(resumed.state, undisturbed.state)
+
+
+def test_an_epoch_of_stage_2_is_cut_and_keeps_what_it_has_measured(new_run, tmp_path):
+    longer = {"stages__pretrain_images": None, "stages__pretrain_epochs": 1}
+    whole, cut, resumed = new_run(**longer), new_run(**longer), new_run(**longer)
+    finish(whole)
+    train_to(cut, 11)
+    assert len(cut.state.sweep_targets) == 3 * 12
+    write_checkpoint(tmp_path / "checkpoint", take_snapshot(cut.state), identity_of(cut.shards))
+    load_checkpoint(tmp_path / "checkpoint", resumed.state, identity_of(cut.shards))
+    finish(resumed)
+    assert_equal(resumed.state, whole.state)
+
+
+def test_nothing_is_drawn_from_generators_that_have_a_state(undisturbed, new_run):
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
+    run = new_run()
+    finish(run)
+    assert_equal(run.state, undisturbed.state)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[:2]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[2])
 
 
 def test_another_seed_is_another_run(undisturbed, new_run):

@@ -7,7 +7,7 @@ from ray_advpose.config import Config
 from ray_advpose.data.task import identity_of
 from ray_advpose.errors import UserError
 from ray_advpose.presets import ARMS
-from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
 from ray_advpose.training.pose_stage import DECIDING_LATER, ends_pose_stage, load_pose_stage, pose_stage_key
 
 
@@ -17,7 +17,7 @@ def checkpoints(tiny_config, drawn_people, tmp_path_factory):
     run = make_run(tiny_config, drawn_people, asr__scale_bins=5, reward__alpha=0.9)
     folder = tmp_path_factory.mktemp("donor")
     for epochs, _ in zip((1, 2, 3), run.epochs(), strict=False):
-        write_checkpoint(folder / str(epochs), run.state, identity_of(run.shards))
+        write_checkpoint(folder / str(epochs), take_snapshot(run.state), identity_of(run.shards))
     return {epochs: folder / str(epochs) for epochs in (1, 2, 3)}
 
 

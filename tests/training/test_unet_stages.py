@@ -9,7 +9,7 @@ from tiny_run import TinyRun, finish, make_run
 
 from ray_advpose.data.task import identity_of
 from ray_advpose.nets.unet import UNet
-from ray_advpose.training.checkpoint import load_checkpoint, write_checkpoint
+from ray_advpose.training.checkpoint import load_checkpoint, take_snapshot, write_checkpoint
 
 
 def weights_of(run: TinyRun) -> dict[str, dict[str, torch.Tensor]]:
@@ -72,7 +72,7 @@ def test_stopped_saved_and_resumed_is_the_undisturbed_run(undisturbed, new_unet_
     stopped, (whole, _) = new_unet_run(), undisturbed
     finish(stopped, done)
     identity = identity_of(stopped.shards)
-    write_checkpoint(tmp_path / "checkpoint", stopped.state, identity)
+    write_checkpoint(tmp_path / "checkpoint", take_snapshot(stopped.state), identity)
     resumed = new_unet_run()
     load_checkpoint(tmp_path / "checkpoint", resumed.state, identity)
     finish(resumed)

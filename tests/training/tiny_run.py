@@ -43,7 +43,9 @@ class TinyRun:
     def joint_step(self) -> JointStep:
         return JointStep(self.task, self.state.pose_net, self.state.asr_net, self.state.aho_net)
 
-    def epochs(self, batches: Iterator[CanvasBatch] | None = None, validate=None) -> Iterator[EpochRecord]:
+    def epochs(
+        self, batches: Iterator[CanvasBatch] | None = None, validate=None, go_on=lambda: True
+    ) -> Iterator[EpochRecord]:
         scored = ScoredSplit(self.shards, "val", self.task)
         return train_epochs(
             self.state,
@@ -53,6 +55,7 @@ class TinyRun:
             validate or (lambda: scored.score(self.state.pose_net).pooled),
             occlusion_target(self.shards, self.task),
             on_progress=lambda progress: None,
+            go_on=go_on,
         )
 
 
@@ -94,6 +97,13 @@ def assert_equal(first: TrainState, second: TrainState) -> None:
     assert tensors.keys() == other_tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(tensor, other_tensors[name]), name
+
+
+def train_to(run: TinyRun, step: int) -> None:
+    """Train until ``step`` steps are done, within an epoch or at its end."""
+    for record in run.epochs(go_on=lambda: run.state.step < step):
+        if record.step >= step:
+            break
 
 
 def finish(run: TinyRun, epochs: int = EPOCHS) -> None:

@@ -1,0 +1,125 @@
+"""What a store of checkpoints can do, and the one that is a folder.
+
+In a folder, local or on a network file system, a checkpoint appears by a rename.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, Snapshot, write_checkpoint
+
+PREFIX = "step_"
+PARTIAL = ".partial"
+PROBE = b"ray_advpose"
+
+
+class CheckpointStore(ABC):
+    """The checkpoints of one run at one place.
+
+    Attributes:
+        place: Folder or URI, as given.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def place_of(self, step: int) -> str:
+        """Return the folder or URI of the checkpoint of a step."""
+        return f"{self.place}/{PREFIX}{step:09d}"
+
+    @abstractmethod
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint with a manifest, ascending."""
+
+    @abstractmethod
+    def commit(self, snapshot: Snapshot, data: DataIdentity) -> str:
+        """Write a checkpoint and return its place.
+
+        A step that is repeated, as after a worker's death, replaces what was there.
+
+        Raises:
+            OSError: The place cannot be written to, or is full; nothing is left of the attempt there.
+        """
+
+    @abstractmethod
+    def delete(self, step: int) -> None:
+        """Remove a checkpoint; cut in the middle, it is not left looking whole."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Remove what interrupted writes have left. Only for the one who writes here."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Write something, read it back and remove it.
+
+        Raises:
+            UserError: The place cannot be used.
+        """
+
+
+class FolderStore(CheckpointStore):
+    """Checkpoints in a folder that every node can reach."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self._folder = Path(place)
+
+    def steps(self) -> list[int]:
+        """See `CheckpointStore`."""
+        return sorted(step_of(path.parent.name) for path in self._folder.glob(f"{PREFIX}*/{MANIFEST}"))
+
+    def commit(self, snapshot: Snapshot, data: DataIdentity) -> str:
+        """See `CheckpointStore`."""
+        final = Path(self.place_of(snapshot.step))
+        partial = self._hidden(final)
+        try:
+            write_checkpoint(partial, snapshot, data)
+            if final.exists():
+                self.delete(snapshot.step)
+            partial.rename(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return str(final)
+
+    def delete(self, step: int) -> None:
+        """See `CheckpointStore`."""
+        leaving = Path(self.place_of(step))
+        hidden = self._hidden(leaving)
+        leaving.rename(hidden)
+        shutil.rmtree(hidden)
+
+    def sweep(self) -> None:
+        """See `CheckpointStore`."""
+        for left in self._folder.glob(f".{PREFIX}*{PARTIAL}"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def probe(self) -> None:
+        """See `CheckpointStore`."""
+        file = self._folder / f".probe.{uuid.uuid4().hex}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(PROBE)
+            found = file.read_bytes()
+            file.unlink()
+        except OSError as error:
+            with suppress(OSError):
+                file.unlink()
+            raise UserError(f"checkpoints cannot be kept in {self.place}: {error}") from None
+        if found != PROBE:
+            raise UserError(f"{self.place} does not give back what is written to it")
+
+    def _hidden(self, final: Path) -> Path:
+        return self._folder / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}"
+
+
+def step_of(name: str) -> int:
+    """Return the step in a checkpoint's name."""
+    return int(name.removeprefix(PREFIX))

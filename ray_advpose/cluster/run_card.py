@@ -1,0 +1,124 @@
+"""What a single run was started with: kept in its folder, so that it can go on from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_advpose.config import Config, config_from_dict, field_of, is_structural
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.task import identity_of
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import check_data, read_config, read_manifest
+from ray_advpose.training.schedule import Schedule, make_schedule
+
+_CARD = "run.json"
+CHECKPOINTS = "checkpoints"
+DATA = "data"
+# How a run is spread over machines and what is kept of it does not change what is trained.
+_FREE = {
+    "preset",
+    "run.num_workers",
+    "run.min_workers",
+    "run.torch_threads_per_worker",
+    "run.cpus_per_worker",
+    "run.gpus_per_worker",
+    "run.eval_batch_size",
+    "run.log_samples",
+    "run.checkpoint_every_epochs",
+    "run.checkpoint_every_s",
+    "run.keep_last_checkpoints",
+}
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """A single run.
+
+    Attributes:
+        config: As ``model_dump()``.
+        data: Absolute path of the prepared data.
+        checkpoints: Folder or URI of its checkpoints.
+    """
+
+    config: dict[str, Any]
+    data: str
+    checkpoints: str
+
+    def write(self, output: Path) -> None:
+        """Leave the card in the run's folder, made if needed."""
+        output.mkdir(parents=True, exist_ok=True)
+        partial = output / f".{_CARD}.partial"
+        partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        partial.replace(output / _CARD)
+
+
+def has_run(output: Path) -> bool:
+    """Whether a single run was started in a folder."""
+    return (output / _CARD).is_file()
+
+
+def read_card(output: Path) -> tuple[RunCard, Config]:
+    """Return a run's card and its config; `UserError` if there is none in the folder."""
+    path = output / _CARD
+    try:
+        card = RunCard(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{output} holds no run to resume: cannot read {path}: {error}") from None
+    return card, config_from_dict(card.config, str(path))
+
+
+def check_allowed(allow: Iterable[str]) -> None:
+    """Check that what may differ are names of fields, or ``data``; `UserError` if not."""
+    for name in allow:
+        if name != DATA:
+            field_of(name, "--allow-change")
+
+
+def check_continues(folder: Path, config: Config, shards: ShardSet, allow: Container[str]) -> None:
+    """Check that a run may go on from a checkpoint.
+
+    Args:
+        folder: The checkpoint, whole.
+        config: What the run is to go on with.
+        shards: What it is to be trained on.
+        allow: Fields that may differ, and ``data`` if the images may.
+
+    Raises:
+        UserError: The data or a field that decides what is trained differs and is not allowed to, or
+            cannot at this step: names both values.
+    """
+    check_data(folder, identity_of(shards), allow)
+    before = read_config(folder)
+    saved = before.flat()
+    for name, value in config.flat().items():
+        if name in _FREE or saved[name] == value:
+            continue
+        difference = f"{folder} was trained with {name} = {saved[name]}, not {value}"
+        if is_structural(name) or name.endswith(".enabled"):
+            raise UserError(f"{difference}: other networks need another run; name another --out")
+        if name not in allow:
+            raise UserError(f"{difference}; to go on so anyway, add --allow-change {name}, or name another --out")
+    count = shards.count("train")
+    _check_place(folder, make_schedule(before, count), make_schedule(config, count))
+
+
+def _check_place(folder: Path, before: Schedule, after: Schedule) -> None:
+    """Check that what has been trained would have been the same steps of the new schedule."""
+    step = read_manifest(folder)["step"]
+    for old in (span for span in before.spans if span.first_step < step):
+        new = next((span for span in after.spans if span.stage is old.stage), None)
+        same = (
+            new is not None
+            and before.batch_size == after.batch_size
+            and (old.first_step, old.images) == (new.first_step, new.images)
+            and (step <= min(old.end_step, new.end_step) or old.end_step == new.end_step)
+        )
+        if not same:
+            raise UserError(
+                f"{folder} lies at step {step}, in or after stage {old.stage.label}, whose length, batch or images"
+                " cannot change any more; name another --out"
+            )

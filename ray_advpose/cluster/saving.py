@@ -1,0 +1,132 @@
+"""Writing a run's checkpoints: in the background while training goes on, or at once where it counts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ray_advpose.cluster.checkpoint_store import CheckpointStore
+from ray_advpose.cluster.storage import keep_checkpoints
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import DataIdentity, Snapshot
+
+
+class CheckpointSaver:
+    """Rank 0's writer of checkpoints.
+
+    In the background only the newest snapshot waits: if storage is slower than checkpoints come, the
+    ones between are left out, and training does not stand still.
+
+    Args:
+        store: Where they go.
+        data: What the run is trained on.
+        keep_last: How many stay, see `ray_advpose.cluster.storage.keep_checkpoints`.
+        on_saved: Told the place of a checkpoint written in the background once it is whole, before older
+            ones are deleted.
+        logger: The run's log.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        data: DataIdentity,
+        keep_last: int,
+        on_saved: Callable[[str], None],
+        logger: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._data = data
+        self._keep_last = keep_last
+        self._on_saved = on_saved
+        self._logger = logger
+        self._last: str | None = None
+        self._changed = threading.Condition()
+        self._waiting: Snapshot | None = None
+        self._writing = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def drop(self) -> None:
+        """Forget what waits; what is being written comes to its end."""
+        with self._changed:
+            self._waiting = None
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Have a checkpoint written in the background; a failure is logged, and training goes on."""
+        with self._changed:
+            self._waiting = snapshot
+            self._changed.notify_all()
+
+    def save_now(self, snapshot: Snapshot) -> str:
+        """Write a checkpoint and return its place once it is whole.
+
+        Raises:
+            UserError: It cannot be written; says where the last whole one is.
+        """
+        with self._changed:
+            self._waiting = None
+            self._changed.wait_for(lambda: not self._writing)
+        try:
+            return self._commit(snapshot, lambda place: None)
+        except OSError as error:
+            raise UserError(self._failure(snapshot, error)) from None
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting is not None or self._closed)
+                snapshot, self._waiting = self._waiting, None
+                if snapshot is None:
+                    return
+                self._writing = True
+            try:
+                self._commit(snapshot, self._on_saved)
+            except OSError as error:
+                self._logger.warning("%s; training goes on", self._failure(snapshot, error))
+            finally:
+                with self._changed:
+                    self._writing = False
+                    self._changed.notify_all()
+
+    def _failure(self, snapshot: Snapshot, error: OSError) -> str:
+        last = f"the last one written is {self._last}" if self._last else "none has been written since this start"
+        return f"the checkpoint of step {snapshot.step} cannot be written to {self._store.place}: {error}; {last}"
+
+    def _commit(self, snapshot: Snapshot, then: Callable[[str], None]) -> str:
+        started = time.monotonic()
+        self._last = self._store.commit(snapshot, self._data)
+        self._logger.info("checkpoint of step %d written in %.2f s", snapshot.step, time.monotonic() - started)
+        then(self._last)
+        keep_checkpoints(self._store, snapshot.epoch_ends, self._keep_last)
+        return self._last
+
+
+@contextmanager
+def checkpoint_saver(
+    store: CheckpointStore,
+    data: DataIdentity,
+    keep_last: int,
+    on_saved: Callable[[str], None],
+    logger: logging.Logger,
+) -> Iterator[CheckpointSaver]:
+    """Have a saver for the time being, arguments as `CheckpointSaver`; leftovers of earlier ones are removed."""
+    store.sweep()
+    saver = CheckpointSaver(store, data, keep_last, on_saved, logger)
+    try:
+        yield saver
+    except BaseException:
+        saver.drop()
+        raise
+    finally:
+        saver.close()

@@ -1,0 +1,117 @@
+"""A single run as a user starts it: checked before Ray starts, gone on with where it was cut."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray_advpose.cluster.layout import local_cpus, plan_layout
+from ray_advpose.cluster.records import read_history
+from ray_advpose.cluster.run_card import CHECKPOINTS, RunCard, check_allowed, check_continues, has_run, read_card
+from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray
+from ray_advpose.cluster.storage import fetched, last_whole, store_at
+from ray_advpose.cluster.trainer import run_training
+from ray_advpose.config import Config
+from ray_advpose.data.checks import check_data
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import read_manifest
+from ray_advpose.training.schedule import make_schedule
+
+_CUT = 128
+"""Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """What a user asks for.
+
+    Attributes:
+        config: The run's config.
+        data: Prepared data.
+        output: The run's folder, absolute.
+        storage: Folder or URI for checkpoints; None for one in the run's folder.
+        allow_changes: Fields that may differ from what the run was trained with, and ``data``.
+    """
+
+    config: Config
+    data: Path
+    output: Path
+    storage: str | None = None
+    allow_changes: Sequence[str] = ()
+
+
+def conduct_run(run: SingleRun, address: str | None) -> int:
+    """Train a run to its end, or go on with what there is of it.
+
+    Args:
+        run: What to do.
+        address: Of a running Ray cluster; None for one on this machine alone.
+
+    Returns:
+        0; if a signal has cut the run 128 and the signal's number.
+
+    Raises:
+        UserError: Data, config, storage or cluster do not allow the run.
+    """
+    check_allowed(run.allow_changes)
+    shards = check_data(run.config, run.data)
+    card = RunCard(run.config.model_dump(), str(shards.directory), _checkpoints(run))
+    store = store_at(card.checkpoints)
+    store.probe()
+    checkpoint = last_whole(store, skipped=lambda sentence: print(sentence, flush=True))
+    _check_moved(run, card, checkpoint)
+    if checkpoint is not None and _is_done(checkpoint, run, shards):
+        print(f"{run.output}: done already; {_best(run.output)}last checkpoint {checkpoint}")
+        return 0
+    card.write(run.output)
+    source = f", going on from {checkpoint}" if checkpoint else ""
+    print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
+    with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
+        plan_layout(run.config, 1, **cluster_size())
+        outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes)
+    if outcome.cut_by is not None:
+        print(f"cut at {outcome.checkpoint}; go on with: {_resume_command(run, address)}")
+        return _CUT + outcome.cut_by
+    print(f"{_best(run.output)}last checkpoint {outcome.checkpoint}")
+    return 0
+
+
+def _checkpoints(run: SingleRun) -> str:
+    if run.storage is None:
+        return str(run.output / CHECKPOINTS)
+    return run.storage if "://" in run.storage else str(Path(run.storage).absolute())
+
+
+def _check_moved(run: SingleRun, card: RunCard, checkpoint: str | None) -> None:
+    """Check that a run's checkpoints are not left behind by naming another place for them."""
+    if checkpoint is None and has_run(run.output):
+        before, _ = read_card(run.output)
+        if before.checkpoints != card.checkpoints and store_at(before.checkpoints).steps():
+            raise UserError(
+                f"{run.output} keeps its checkpoints in {before.checkpoints}, and there are none in"
+                f" {card.checkpoints}; copy them there first, or name the former with --storage"
+            )
+
+
+def _is_done(checkpoint: str, run: SingleRun, shards: ShardSet) -> bool:
+    """Check that the run may go on from a checkpoint, and return whether it is at its end."""
+    with fetched(checkpoint) as folder:
+        check_continues(folder, run.config, shards, run.allow_changes)
+        step: int = read_manifest(folder)["step"]
+    return step >= make_schedule(run.config, shards.count("train")).total_steps
+
+
+def _best(output: Path) -> str:
+    history = read_history(output)
+    if not history:
+        return ""
+    best = max(history, key=lambda record: record.metric)
+    return f"best score {best.metric:.2f} at step {best.step}; "
+
+
+def _resume_command(run: SingleRun, address: str | None) -> str:
+    cluster = f" --cluster {address}" if address else ""
+    return f"python launch/train.py --resume {shlex.quote(str(run.output))}{cluster}"

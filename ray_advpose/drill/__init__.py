@@ -1,0 +1,1 @@
+"""A training run cut at random, compared with the same run undisturbed."""

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+import torch
+from conftest import DATA
+
+from ray_advpose.cluster.saving import checkpoint_saver
+from ray_advpose.cluster.storage import store_at
+from ray_advpose.errors import UserError
+
+LOG = logging.getLogger("tests.saving")
+
+
+class Gate:
+    """Lets a store commit one checkpoint each time it is opened."""
+
+    def __init__(self, store):
+        self.begun = threading.Semaphore(0)
+        self.opened = threading.Semaphore(0)
+        commit = store.commit
+
+        def wait(snapshot, data):
+            self.begun.release()
+            self.opened.acquire()
+            return commit(snapshot, data)
+
+        store.commit = wait
+
+
+def test_training_does_not_wait_and_what_waits_is_the_newest(tmp_path, snapshot):
+    store, saved = store_at(str(tmp_path)), []
+    gate = Gate(store)
+    with checkpoint_saver(store, DATA, 2, saved.append, LOG) as saver:
+        saver.save(snapshot(1))
+        gate.begun.acquire()
+        for step in (2, 3, 4):
+            saver.save(snapshot(step))  # returns although the first is not written
+        gate.opened.release(2)
+    assert [place[-1] for place in saved] == ["1", "4"]
+    assert store.steps() == [1, 4]
+
+
+def test_a_checkpoint_that_counts_is_waited_for_and_comes_last(tmp_path, snapshot):
+    store, saved = store_at(str(tmp_path)), []
+    gate = Gate(store)
+    with checkpoint_saver(store, DATA, 2, saved.append, LOG) as saver:
+        saver.save(snapshot(1))
+        gate.begun.acquire()
+        saver.save(snapshot(2))
+        gate.opened.release(2)
+        assert saver.save_now(snapshot(3)) == store.place_of(3)
+        assert store.steps() == [1, 3]
+    # The caller tells of it, with its report.
+    assert [place[-1] for place in saved] == ["1"]
+
+
+def test_a_snapshot_is_of_its_moment(tmp_path, state, snapshot):
+    store = store_at(str(tmp_path))
+    weight = state.pose_net.state_dict()["stem.0.weight"]
+    before = weight.clone()
+    taken = snapshot(1)
+    weight += 1
+    store.commit(taken, DATA)
+    saved = torch.load(tmp_path / "step_000000001" / "state.pt", weights_only=True)
+    assert torch.equal(saved["networks"]["pose"]["stem.0.weight"], before)
+
+
+def test_a_failure_in_the_background_is_said_and_training_goes_on(tmp_path, snapshot, caplog):
+    store = store_at(str(tmp_path / "checkpoints"))
+    with caplog.at_level("WARNING"), checkpoint_saver(store, DATA, 2, lambda place: None, LOG) as saver:
+        saver.save_now(snapshot(1))
+        (tmp_path / "checkpoints").rename(tmp_path / "away")
+        (tmp_path / "checkpoints").touch()
+        saver.save(snapshot(2))
+    assert "the checkpoint of step 2 cannot be written" in caplog.text
+    assert f"the last one written is {store.place_of(1)}; training goes on" in caplog.text
+
+
+def test_a_failure_that_counts_is_one_sentence(tmp_path, snapshot):
+    (tmp_path / "checkpoints").touch()
+    store = store_at(str(tmp_path / "checkpoints"))
+    with (
+        checkpoint_saver(store, DATA, 2, lambda place: None, LOG) as saver,
+        pytest.raises(UserError, match=r"step 1 cannot be written to .*: .*; none has been written since this start"),
+    ):
+        saver.save_now(snapshot(1))
+
+
+def test_whoever_fails_leaves_what_waits(tmp_path, snapshot):
+    store = store_at(str(tmp_path))
+    gate = Gate(store)
+
+    def fail():
+        with checkpoint_saver(store, DATA, 2, lambda place: None, LOG) as saver:
+            saver.save(snapshot(1))
+            gate.begun.acquire()
+            saver.save(snapshot(2))
+            gate.opened.release(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert store.steps() == [1]

@@ -1,0 +1,75 @@
+"""Runs cut for real, through Ray Train and Ray Data, against the same runs undisturbed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from command_runs import run
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+# 120 images in batches of 12, 96 of them for the augmentation networks: stages end at steps 40, 72 and 112.
+SETTINGS = ("--set", "run.global_batch_size=12")
+
+
+def drill(folder, people, faults, *arguments):
+    """Run a drill; its outcomes by fault, in their order."""
+    given = [part for fault in faults for part in ("--fault", fault)]
+    code, output = run(
+        "drill.py", "--data", people, "--out", "drill", *given, *SETTINGS, *arguments, cwd=folder, timeout_s=800
+    )
+    assert code == 0, output
+    verdict = json.loads((folder / "drill" / "verdict.json").read_text())
+    assert len(verdict["checks"]) == 11
+    assert all(check["passed"] for check in verdict["checks"])
+    return verdict["outcomes"], output
+
+
+def test_killed_in_every_stage_within_epochs_and_at_their_edges(tmp_path, people):
+    faults = ["driver@15", "worker@29", "driver@50", "worker@71", "worker@85", "driver@101"]
+    outcomes, output = drill(tmp_path, people, faults)
+    assert [outcome["fault"]["kind"] for outcome in outcomes] == [fault.split("@")[0] for fault in faults]
+    assert "NO" not in output.split()
+
+
+def test_a_drained_node_and_one_that_is_gone_without_notice(tmp_path, people):
+    outcomes, _ = drill(tmp_path, people, ["drain@20", "node@80"])
+    log = (tmp_path / "drill" / "disturbed" / "log.txt").read_text()
+    assert "is being drained" in log
+    # The node goes some seconds after its last checkpoint; what was trained in between is little.
+    assert outcomes[0]["resumed_step"] > 20
+
+
+def test_a_truncated_checkpoint_is_skipped_and_a_stop_loses_no_step(tmp_path, people):
+    outcomes, _ = drill(tmp_path, people, ["truncated@60", "stop@90"])
+    assert "skipped" in (tmp_path / "drill" / "disturbed.txt").read_text()
+    assert outcomes[1]["resumed_step"] == outcomes[1]["at_step"] + 1
+
+
+def test_on_an_object_store(tmp_path, people, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with (tmp_path / "s3.txt").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log)
+        try:
+            time.sleep(8)
+            place = f"s3://advpose/runs?endpoint_override=127.0.0.1:{port}&scheme=http&allow_bucket_creation=true"
+            outcomes, _ = drill(tmp_path, people, ["worker@30", "truncated@60", "stop@90"], "--storage", place)
+        finally:
+            server.terminate()
+            server.wait()
+    assert len(outcomes) == 3
+    assert not list((tmp_path / "drill").glob("*/checkpoints"))
+    assert not list(Path(tempfile.gettempdir()).glob("advpose-*"))
