@@ -50,6 +50,12 @@ class CheckpointSaver:
         self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
         self._thread.start()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a snapshot waits for the one before it to be written."""
+        with self._changed:
+            return self._waiting is not None
+
     def drop(self) -> None:
         """Forget what waits; what is being written comes to its end."""
         with self._changed:

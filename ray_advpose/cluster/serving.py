@@ -64,7 +64,8 @@ def serve(loop_config: dict[str, Any]) -> None:
                 ray.get(mailbox.failed.remote("".join(traceback.format_exception_only(error)).strip()))
                 raise
             # Trying again would not help. The trial sends the group home; other ranks wait for this one until then.
-            ray.get(mailbox.refuse.remote(Refusal(str(mistake), users_mistake=True)))
+            # Ray Data adds advice of its own below the sentence.
+            ray.get(mailbox.refuse.remote(Refusal(str(mistake).splitlines()[0], users_mistake=True)))
             continue
         if not session.left:
             raise RuntimeError(f"training of trial {assignment.trial_id} returned without reporting that it is done")

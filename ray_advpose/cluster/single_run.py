@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
         address: Of a running Ray cluster; None for one on this machine alone.
 
     Returns:
-        0; if a signal has cut the run 128 and the signal's number.
+        0; if a signal has cut the run 128 and the signal's number, 130 if a second one did not wait.
 
     Raises:
         UserError: Data, config, storage or cluster do not allow the run.
@@ -69,11 +70,16 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
     card.write(run.output)
     source = f", going on from {checkpoint}" if checkpoint else ""
     print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
-    with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
-        plan_layout(run.config, 1, **cluster_size())
-        outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes)
+    go_on = f"go on with: {_resume_command(run, address)}"
+    try:
+        with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
+            plan_layout(run.config, 1, **cluster_size())
+            outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes)
+    except KeyboardInterrupt:
+        print(f"interrupted, without a checkpoint of this moment; {go_on}")
+        return _CUT + signal.SIGINT
     if outcome.cut_by is not None:
-        print(f"cut at {outcome.checkpoint}; go on with: {_resume_command(run, address)}")
+        print(f"cut at {outcome.checkpoint}; {go_on}")
         return _CUT + outcome.cut_by
     print(f"{_best(run.output)}last checkpoint {outcome.checkpoint}")
     return 0

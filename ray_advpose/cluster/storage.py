@@ -15,7 +15,7 @@ from pathlib import Path
 from ray_advpose.cluster.checkpoint_store import PARTIAL, CheckpointStore, FolderStore
 from ray_advpose.cluster.object_store import ObjectStore, downloaded
 from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import DataIdentity, Snapshot, read_manifest, write_checkpoint
+from ray_advpose.training.checkpoint import DataIdentity, OtherVersionError, Snapshot, read_manifest, write_checkpoint
 
 
 def store_at(place: str) -> CheckpointStore:
@@ -38,12 +38,17 @@ def last_whole(store: CheckpointStore, skipped: Callable[[str], None]) -> str | 
     Args:
         store: Where to look.
         skipped: Told, in a sentence, of each later one that is not.
+
+    Raises:
+        OtherVersionError: There is one of another version; to start anew beside it would end in deleting it.
     """
     for step in reversed(store.steps()):
         place = store.place_of(step)
         with fetched(place) as folder:
             try:
                 read_manifest(folder)
+            except OtherVersionError:
+                raise
             except UserError as error:
                 skipped(f"skipped {place}: {error}")
                 continue

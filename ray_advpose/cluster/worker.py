@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -48,7 +49,7 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     config = config_from_dict(assignment.config, f"trial {assignment.trial_id}")
     torch.set_num_threads(config.run.torch_threads_per_worker)
-    torch.use_deterministic_algorithms(config.run.deterministic)
+    _be_deterministic(config.run.deterministic)
     shards = ShardSet.open(Path(assignment.data))
     task = task_for(config, shards)
     identity = identity_of(shards)
@@ -111,6 +112,13 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
         else:
             # An earlier start has trained everything and died before it could say so.
             session.report(_metrics(state.history[-1], state, schedule.total_steps), source, done=True)
+
+
+def _be_deterministic(wanted: bool) -> None:
+    if wanted:
+        # What CUDA's matrix products need to repeat themselves; read when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
 
 
 def _take_up(state: TrainState, assignment: Assignment, identity: DataIdentity) -> str | None:

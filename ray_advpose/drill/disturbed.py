@@ -19,7 +19,7 @@ from ray_advpose.cluster.sample_log import last_step, logged_bytes
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.worker_records import WorkerRecord, read_workers
 from ray_advpose.drill.faults import Fault, Kind
-from ray_advpose.drill.leaks import still_held
+from ray_advpose.drill.leaks import reading_processes, still_held
 from ray_advpose.drill.nodes import LocalNodes
 from ray_advpose.training.checkpoint import read_manifest
 
@@ -103,6 +103,7 @@ class Disturbance:
         checkpoints: Its place for checkpoints.
         address: The cluster's, as ``--resume`` needs it.
         nodes: The drill's own nodes, if the cluster is its own.
+        mark: What the processes of these nodes carry, see `ray_advpose.drill.leaks`.
         say: Told what happens.
     """
 
@@ -113,6 +114,7 @@ class Disturbance:
         checkpoints: str,
         address: str,
         nodes: LocalNodes | None,
+        mark: str,
         say: Callable[[str], None],
     ) -> None:
         self._command = command
@@ -120,6 +122,7 @@ class Disturbance:
         self._store = store_at(checkpoints)
         self._address = address
         self._nodes = nodes
+        self._mark = mark
         self._say = say
 
     def run(self, faults: Sequence[Fault]) -> list[FaultOutcome]:
@@ -140,6 +143,8 @@ class Disturbance:
         self._say(f"step {self._step()}: {fault.kind.meaning}")
         if fault.kind is Kind.WORKER:
             _kill(before[-1])
+        elif fault.kind is Kind.READER:
+            return self._kill_a_reader(fault)
         elif fault.kind is Kind.STOP:
             self._command.process.send_signal(signal.SIGTERM)
             self._wait_for(lambda: self._command.process.poll() is not None)
@@ -163,6 +168,15 @@ class Disturbance:
         # Whatever came too late for the run found it done.
         resumed_step = starts[0].step if starts else checkpoint_step
         return FaultOutcome(fault, at_step, checkpoint_step, resumed_step, time.monotonic() - happened)
+
+    def _kill_a_reader(self, fault: Fault) -> FaultOutcome:
+        """Kill a data task; Ray does it again, and the run goes on where it is."""
+        self._wait_for(lambda: self._ended() or bool(reading_processes(self._mark)))
+        happened, at_step, logged = time.monotonic(), self._step(), logged_bytes(self._output)
+        for process in reading_processes(self._mark):
+            os.kill(process, signal.SIGKILL)
+        self._wait_for(lambda: self._ended() or logged_bytes(self._output) > logged)
+        return FaultOutcome(fault, at_step, self._checkpoint_step(), at_step + 1, time.monotonic() - happened)
 
     def _take_node_away(self, node: str, with_notice: bool) -> None:
         assert self._nodes is not None

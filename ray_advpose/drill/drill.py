@@ -92,10 +92,10 @@ def run_drill(drill: Drill, say: Callable[[str], None]) -> Verdict:
 
         say(f"the undisturbed run, {schedule.total_steps} steps: {whole}")
         started = time.monotonic()
-        Disturbance(command(whole, places[0]), whole, places[0], address, nodes, say).run([])
+        Disturbance(command(whole, places[0]), whole, places[0], address, nodes, mark, say).run([])
         say(f"done in {time.monotonic() - started:.0f} s; the same under {len(drill.faults)} faults: {disturbed}")
         started = time.monotonic()
-        second = Disturbance(command(disturbed, places[1]), disturbed, places[1], address, nodes, say)
+        second = Disturbance(command(disturbed, places[1]), disturbed, places[1], address, nodes, mark, say)
         outcomes = second.run(drill.faults)
         say(f"done in {time.monotonic() - started:.0f} s")
         checks = [_nothing_lost(outcomes), *compare_runs(whole, disturbed, places, schedule)]

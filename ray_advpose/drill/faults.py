@@ -16,6 +16,7 @@ class Kind(StrEnum):
     """Faults by what is lost."""
 
     WORKER = "worker"
+    READER = "reader"
     DRIVER = "driver"
     TRUNCATED = "truncated"
     STOP = "stop"
@@ -34,12 +35,13 @@ class Kind(StrEnum):
 
     @property
     def needs_own_nodes(self) -> bool:
-        """Whether it takes a node away, which a drill does to its own nodes only."""
-        return self in (Kind.NODE, Kind.DRAIN)
+        """Whether it needs nodes that are this drill's own."""
+        return self in (Kind.NODE, Kind.DRAIN, Kind.READER)
 
 
 _MEANINGS = {
     Kind.WORKER: "a training worker is killed (SIGKILL)",
+    Kind.READER: "a process that reads data is killed (SIGKILL) in its task",
     Kind.DRIVER: "the command itself is killed (SIGKILL) and given again",
     Kind.TRUNCATED: "the command is killed, half of its last checkpoint is cut off, and it is given again",
     Kind.STOP: "the command is asked to stop (SIGTERM) and resumed by --resume",

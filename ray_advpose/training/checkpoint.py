@@ -28,6 +28,10 @@ _STATE = "state.pt"
 _CONFIG = "config.yaml"
 
 
+class OtherVersionError(UserError):
+    """A checkpoint was written by a version of this package whose checkpoints this one cannot read."""
+
+
 @dataclass(frozen=True)
 class DataIdentity:
     """Which data a run was trained on.
@@ -135,6 +139,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's manifest after checking every file against it.
 
     Raises:
+        OtherVersionError: Another version has written it.
         UserError: There is no manifest, or a file is missing, cut off or altered.
     """
     path = folder / MANIFEST
@@ -145,8 +150,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise UserError(f"{path}: expected a mapping, found {type(manifest).__name__}")
     if manifest.get("schema_version") != _SCHEMA_VERSION:
-        raise UserError(
-            f"{path}: schema_version = {manifest.get('schema_version')!r}, this version reads {_SCHEMA_VERSION}"
+        written_by = manifest.get("versions", {}).get("ray_advpose", "unknown")
+        raise OtherVersionError(
+            f"{path}: schema_version = {manifest.get('schema_version')!r}, written by ray_advpose {written_by};"
+            f" this version, {ray_advpose.__version__}, reads {_SCHEMA_VERSION}"
         )
     for name, expected in manifest.get("files", {_STATE: None}).items():
         found = _description(folder / name) if (folder / name).is_file() else None

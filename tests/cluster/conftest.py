@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from ray_advpose.presets import QUICK
-from ray_advpose.training.checkpoint import DataIdentity, take_snapshot
+from ray_advpose.training.checkpoint import take_snapshot
 from ray_advpose.training.state import make_state
-
-DATA = DataIdentity("0" * 16, "lspet", "lsp", 72, 32)
 
 
 @pytest.fixture(scope="session")

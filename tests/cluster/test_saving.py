@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import DATA
+from any_data import DATA
 
 from ray_advpose.cluster.saving import checkpoint_saver
 from ray_advpose.cluster.storage import store_at
@@ -50,8 +52,12 @@ def test_a_checkpoint_that_counts_is_waited_for_and_comes_last(tmp_path, snapsho
         saver.save(snapshot(1))
         gate.begun.acquire()
         saver.save(snapshot(2))
-        gate.opened.release(2)
-        assert saver.save_now(snapshot(3)) == store.place_of(3)
+        with ThreadPoolExecutor() as thread:
+            place = thread.submit(saver.save_now, snapshot(3))
+            while saver.waits:
+                time.sleep(0.01)
+            gate.opened.release(2)
+            assert place.result(timeout=60) == store.place_of(3)
         assert store.steps() == [1, 3]
     # The caller tells of it, with its report.
     assert [place[-1] for place in saved] == ["1"]

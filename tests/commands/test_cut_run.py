@@ -119,3 +119,37 @@ def test_a_shard_that_is_cut_off_is_one_sentence_and_loses_nothing(stopped, peop
     os.truncate(shard, shard.stat().st_size - 100)
     assert shard.name in refused("train.py", "--resume", folder, "--data", copy)
     assert store_at(str(folder / "checkpoints")).steps() == before
+
+
+def test_a_shard_that_is_altered_later_ends_the_run_with_one_sentence(people, tmp_path):
+    copy = tmp_path / "people"
+    subprocess.run(["cp", "-r", people, copy], check=True)
+    shard = next(copy.glob("train*.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))  # as long as before: only its hash tells, once it is read
+    code, output = run("train.py", "--data", copy, "--out", "run", *SETTINGS, cwd=tmp_path)
+    assert code == 2, output
+    assert output.count("error:") == 1
+    assert "Traceback" not in output
+    last = output.splitlines()[-1]
+    assert last == f"error: shard {shard} was altered: its hash differs from the one in the manifest"
+
+
+def test_a_disk_that_is_full_ends_the_run_with_one_sentence(people, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        short = settings(stages__pose_epochs=1, stages__joint_epochs=1)
+        code, output = run("train.py", "--data", people, "--out", "run", "--storage", disk, *short, cwd=tmp_path)
+        left = list(disk.rglob("*"))
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+    assert code == 2, output
+    assert "training goes on" in output
+    assert "No space left on device" in output.splitlines()[-1]
+    assert "the checkpoint of step 21 cannot be written" in output.splitlines()[-1]
+    assert left == []
