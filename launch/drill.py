@@ -91,6 +91,9 @@ def _faults(args: argparse.Namespace, total_steps: int) -> list[Fault]:
         if away := [kind for kind in (*(fault.kind for fault in given), *kinds) if kind.needs_own_nodes and args.kinds]:
             raise UserError(f"{away[0]} takes a node away, which a drill does not do to a cluster of yours")
         kinds = [kind for kind in kinds if not kind.needs_own_nodes]
+    for fault in given:
+        if not 0 < fault.step < total_steps:
+            raise UserError(f"--fault {fault.kind}@{fault.step}: the run has {total_steps} steps")
     if given:
         return sorted(given, key=lambda fault: fault.step)
     return draw_faults(_FAULTS if args.faults is None else args.faults, kinds, total_steps, args.seed)

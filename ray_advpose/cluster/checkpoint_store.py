@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, Snapshot, write_checkpoint
+from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, Snapshot, flush, write_checkpoint
 
 PREFIX = "step_"
 PARTIAL = ".partial"
@@ -45,7 +45,8 @@ class CheckpointStore(ABC):
         A step that is repeated, as after a worker's death, replaces what was there.
 
         Raises:
-            OSError: The place cannot be written to, or is full; nothing is left of the attempt there.
+            OSError: The place cannot be written to, or is full. What is left of the attempt is no
+                checkpoint, and `sweep` removes it.
         """
 
     @abstractmethod
@@ -85,6 +86,7 @@ class FolderStore(CheckpointStore):
             if final.exists():
                 self.delete(snapshot.step)
             partial.rename(final)
+            flush(self._folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return str(final)

@@ -32,6 +32,7 @@ _TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_COLLECTIVE_WARN_INTERVAL_S": "1800",
 }
 _FAILURE_POLL_S = 0.5
+_MAX_DEATHS = 100
 # How often a group that follows the cluster's size looks whether it can grow; a start costs about as much.
 _RESIZE_INTERVAL_S = 20.0
 _REMOVAL_TIMEOUT_S = 10.0
@@ -90,13 +91,14 @@ class WorkerGroup:
         """Wait for the next report of the workers.
 
         Args:
-            meanwhile: Called about twice a second.
+            meanwhile: Called at once, and then about twice a second.
 
         Raises:
             UserError: A worker found a mistake of the user's, such as a damaged shard.
             RuntimeError: The workers died again and again.
             Exception: What ended the worker group, if it died for good.
         """
+        meanwhile()
         report = self._mailbox.next_report.remote()
         while not ray.wait([report], timeout=_FAILURE_POLL_S)[0]:
             meanwhile()
@@ -172,8 +174,9 @@ class WorkerGroup:
                 run_config=ray.train.RunConfig(
                     name=self.name,
                     storage_path=layout.storage_path,
-                    # The mailbox counts, since only it knows what came of a start.
-                    failure_config=ray.train.FailureConfig(max_failures=-1),
+                    # The mailbox counts, since only it knows what came of a start. This is for workers that do
+                    # not get as far as to ask it; nodes that were drained are not counted.
+                    failure_config=ray.train.FailureConfig(max_failures=_MAX_DEATHS),
                 ),
             )
             trainer.fit()

@@ -100,9 +100,10 @@ class Mailbox:
         self._era = 0
         self._taken: Assignment | None = None
         self._taken_era = 0
+        self._workers = 0
         self._placement_groups: dict[str, Any] = {}
 
-    async def next_assignment(self, placement_group: Any = None) -> Assignment | None:
+    async def next_assignment(self, placement_group: Any = None, workers: int = 1) -> Assignment | None:
         """Wait for work; rank 0 of a worker group calls this.
 
         A group that restarted after a failure is given the current assignment again, now starting
@@ -112,6 +113,7 @@ class Mailbox:
         Args:
             placement_group: The Ray placement group the caller runs in, kept for the trial, which has
                 to prove in the end that it is gone.
+            workers: How many workers the group has now; a start with another number of them is no failure.
 
         Returns:
             The assignment, or None: leave, the group is shutting down.
@@ -120,13 +122,13 @@ class Mailbox:
             if placement_group is not None:
                 self._placement_groups[placement_group.id.hex()] = placement_group
             await self._changed.wait_for(self._can_be_taken)
-            if self._assignment is not None and self._taken_era == self._era:
+            if self._assignment is not None and (self._taken_era, self._workers) == (self._era, workers):
                 self._fruitless_starts += 1
                 if self._fruitless_starts > self._max_failures:
                     starts = f"the workers died {self._fruitless_starts} times without reaching a checkpoint in between"
                     self._refuse(Refusal(f"{starts}; the last error: {self._last_error or 'unknown'}", False))
                     await self._changed.wait_for(self._can_be_taken)
-            self._taken, self._taken_era = self._assignment, self._era
+            self._taken, self._taken_era, self._workers = self._assignment, self._era, workers
             return self._taken
 
     async def taken_assignment(self) -> Assignment | None:
@@ -145,7 +147,9 @@ class Mailbox:
         """Note a checkpoint that is whole and that no report comes with: workers that die start from it."""
         async with self._changed:
             assignment = self._assignment
-            if assignment is not None and (assignment.trial_id, assignment.generation) == (trial_id, generation):
+            if assignment is None or self._taken_era != self._era:
+                return
+            if (assignment.trial_id, assignment.generation) == (trial_id, generation):
                 self._assignment = dataclasses.replace(assignment, checkpoint=checkpoint)
                 self._fruitless_starts = 0
 

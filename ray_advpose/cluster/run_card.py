@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,22 @@ def read_card(output: Path) -> tuple[RunCard, Config]:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{output} holds no run to resume: cannot read {path}: {error}") from None
     return card, config_from_dict(card.config, str(path))
+
+
+@contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """Be the only process that trains in a folder for the time being; ends with the process, whatever ends that.
+
+    Raises:
+        UserError: Another process does.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training in {output}") from None
+        yield
 
 
 def check_allowed(allow: Iterable[str]) -> None:

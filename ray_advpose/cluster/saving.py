@@ -98,23 +98,29 @@ class CheckpointSaver:
                 self._writing = True
             try:
                 self._commit(snapshot, self._on_saved)
-            except OSError as error:
+            except Exception as error:
+                # Whatever it is, the next one must be tried.
                 self._logger.warning("%s; training goes on", self._failure(snapshot, error))
             finally:
                 with self._changed:
                     self._writing = False
                     self._changed.notify_all()
 
-    def _failure(self, snapshot: Snapshot, error: OSError) -> str:
+    def _failure(self, snapshot: Snapshot, error: Exception) -> str:
         last = f"the last one written is {self._last}" if self._last else "none has been written since this start"
         return f"the checkpoint of step {snapshot.step} cannot be written to {self._store.place}: {error}; {last}"
 
     def _commit(self, snapshot: Snapshot, then: Callable[[str], None]) -> str:
+        if self._last == self._store.place_of(snapshot.step):
+            return self._last
         started = time.monotonic()
         self._last = self._store.commit(snapshot, self._data)
         self._logger.info("checkpoint of step %d written in %.2f s", snapshot.step, time.monotonic() - started)
         then(self._last)
-        keep_checkpoints(self._store, snapshot.epoch_ends, self._keep_last)
+        try:
+            keep_checkpoints(self._store, snapshot.step, snapshot.epoch_ends, self._keep_last)
+        except OSError as error:
+            self._logger.warning("older checkpoints in %s could not be deleted: %s", self._store.place, error)
         return self._last
 
 

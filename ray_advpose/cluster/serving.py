@@ -114,7 +114,8 @@ class _MailboxSession:
 def _next_assignment(mailbox: Any) -> Assignment | None:
     assignment: Assignment | None = None
     if _is_rank_zero():
-        assignment = ray.get(mailbox.next_assignment.remote(ray.util.get_current_placement_group()))
+        workers = ray.train.get_context().get_world_size()
+        assignment = ray.get(mailbox.next_assignment.remote(ray.util.get_current_placement_group(), workers))
     # Ray's broadcast is for less than 1 kB, so it only tells the other ranks when to look.
     _from_rank_zero(None)
     if not _is_rank_zero():

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from ray_advpose.cluster.layout import local_cpus, plan_layout
 from ray_advpose.cluster.records import read_history
-from ray_advpose.cluster.run_card import CHECKPOINTS, RunCard, check_allowed, check_continues, has_run, read_card
+from ray_advpose.cluster.run_card import (
+    CHECKPOINTS,
+    RunCard,
+    alone_in,
+    check_allowed,
+    check_continues,
+    has_run,
+    read_card,
+)
 from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training
@@ -67,14 +75,15 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
     if checkpoint is not None and _is_done(checkpoint, run, shards):
         print(f"{run.output}: done already; {_best(run.output)}last checkpoint {checkpoint}")
         return 0
-    card.write(run.output)
-    source = f", going on from {checkpoint}" if checkpoint else ""
-    print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
     go_on = f"go on with: {_resume_command(run, address)}"
     try:
-        with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
-            plan_layout(run.config, 1, **cluster_size())
-            outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes)
+        with alone_in(run.output):
+            card.write(run.output)
+            source = f", going on from {checkpoint}" if checkpoint else ""
+            print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
+            with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
+                plan_layout(run.config, 1, **cluster_size())
+                outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes)
     except KeyboardInterrupt:
         print(f"interrupted, without a checkpoint of this moment; {go_on}")
         return _CUT + signal.SIGINT
@@ -119,5 +128,6 @@ def _best(output: Path) -> str:
 
 
 def _resume_command(run: SingleRun, address: str | None) -> str:
-    cluster = f" --cluster {address}" if address else ""
-    return f"python launch/train.py --resume {shlex.quote(str(run.output))}{cluster}"
+    cluster = ["--cluster", address] if address else []
+    allowed = [part for name in run.allow_changes for part in ("--allow-change", name)]
+    return f"python launch/train.py {shlex.join(['--resume', str(run.output), *cluster, *allowed])}"

@@ -56,26 +56,29 @@ def last_whole(store: CheckpointStore, skipped: Callable[[str], None]) -> str | 
     return None
 
 
-def keep_checkpoints(store: CheckpointStore, epoch_ends: Sequence[int], keep_last: int) -> None:
+def keep_checkpoints(store: CheckpointStore, step: int, epoch_ends: Sequence[int], keep_last: int) -> None:
     """Delete checkpoints that nobody needs any more.
 
-    What stays: the last ``keep_last`` of epochs' ends, the best of them, and as many of those taken
-    within an epoch that are newer than the last end but one. (Until a report has come through,
-    workers that die start from what was there before it.)
+    What lies beyond ``step`` goes: an earlier start has left it, and it is trained again. What stays:
+    the last ``keep_last`` of epochs' ends, the best of them, and as many of those taken within an epoch
+    that are newer than the last end but one. (Until a report has come through, workers that die start
+    from what was there before it.)
 
     Args:
         store: The run's checkpoints.
+        step: Of the checkpoint that has just been written.
         epoch_ends: Steps at which epochs ended, best first; not all of them need have a checkpoint.
         keep_last: How many.
     """
     steps = store.steps()
-    ends = [step for step in steps if step in epoch_ends]
-    within = [step for step in steps if step not in epoch_ends and step > (ends[-2] if len(ends) > 1 else -1)]
+    reached = [each for each in steps if each <= step]
+    ends = [each for each in reached if each in epoch_ends]
+    within = [each for each in reached if each not in epoch_ends and each > (ends[-2] if len(ends) > 1 else -1)]
     kept = {*ends[-keep_last:], *within[-keep_last:]}
-    kept.update([step for step in epoch_ends if step in ends][:1])
-    for step in steps:
-        if step not in kept:
-            store.delete(step)
+    kept.update([each for each in epoch_ends if each in ends][:1])
+    for each in steps:
+        if each not in kept:
+            store.delete(each)
 
 
 def share_checkpoint(snapshot: Snapshot, data: DataIdentity, folder: Path) -> None:

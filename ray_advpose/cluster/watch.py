@@ -15,6 +15,7 @@ import ray.train
 import ray.train.collective
 
 _ASK_EVERY_S = 1.0
+_FIRST_AFTER_S = 20.0
 # A node that is drained may go before its deadline; what was trained since the last checkpoint would go with it.
 _CHECKPOINT_WHILE_DRAINED_EVERY_S = 10.0
 
@@ -53,10 +54,15 @@ class Watch:
     def __init__(self, step: int, checkpoint_every_s: float, stop_wanted: Callable[[], bool]) -> None:
         self._every_s = checkpoint_every_s
         self._stop_wanted = stop_wanted
-        self._next_step = step + 1
-        self._asked_step, self._asked_at = step, time.monotonic()
-        self._saved_at = self._asked_at
         self.drain: Drain | None = None
+        self.epoch_begins(step)
+        # The first comes early: workers that are lost again soon should not be back where they were.
+        self._saved_at = self._asked_at - max(0.0, checkpoint_every_s - _FIRST_AFTER_S)
+
+    def epoch_begins(self, step: int) -> None:
+        """Have the next question come after the next step: another stage may have slower ones."""
+        self._next_step, self._stride = step + 1, 1
+        self._asked_step, self._asked_at = step, time.monotonic()
 
     def saved(self) -> None:
         """Note that a checkpoint has just been taken."""
@@ -95,7 +101,9 @@ class Watch:
         now = time.monotonic()
         steps_per_s = (step - self._asked_step) / max(now - self._asked_at, 1e-3)
         self._asked_step, self._asked_at = step, now
-        return step + max(1, round(steps_per_s * _ASK_EVERY_S))
+        # Steps may become slower meanwhile, so the stride grows step by step.
+        self._stride = max(1, min(2 * self._stride, round(steps_per_s * _ASK_EVERY_S)))
+        return step + self._stride
 
 
 def _drain_notice() -> Drain | None:

@@ -93,21 +93,23 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
             go_on=interruptions.go_on,
         ):
             done = state.step >= schedule.total_steps
+            due = done or record.epoch % config.run.checkpoint_every_epochs == 0
             checkpoint = None
             if records is not None and saver is not None:
                 records.epoch(record, state.history)
-                if done or record.epoch % config.run.checkpoint_every_epochs == 0:
+                if due:
                     if done or assignment.report_whole:
                         checkpoint = saver.save_now(take_snapshot(state))
                     else:
                         saver.save(take_snapshot(state))
                 if assignment.share_pose_stage is not None and ends_pose_stage(record, config):
                     share_checkpoint(take_snapshot(state), identity, Path(assignment.share_pose_stage))
-            interruptions.watch.saved()
             if not session.report(_metrics(record, state, schedule.total_steps), checkpoint, done):
                 return
+            if not interruptions.go_on_to_the_next_epoch(saved=due):
+                break
         if state.step < schedule.total_steps:
-            # Only a wish to stop ends an epoch before its end.
+            # Only a wish to stop ends a run before its end.
             session.report({"step": state.step}, interruptions.checkpoint, done=False, cut=True)
         else:
             # An earlier start has trained everything and died before it could say so.
@@ -153,6 +155,13 @@ class _Interruptions:
         self._session = session
         self._saver = saver
         self._records = records
+
+    def go_on_to_the_next_epoch(self, saved: bool) -> bool:
+        """As `go_on`, at an epoch's end; ``saved`` tells whether its checkpoint has been taken."""
+        if saved:
+            self.watch.saved()
+        self.watch.epoch_begins(self._state.step - 1)
+        return self.go_on()
 
     def go_on(self) -> bool:
         """Take a checkpoint if one is due, and return whether training goes on; asked on every rank."""

@@ -14,6 +14,7 @@ from ray_advpose.cluster.sample_log import Step, read_samples
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.training.schedule import Schedule
 
+_MISSING = -1
 # What a clock says is not repeated.
 _TIMES = {"seconds", "waiting_share", "waited_s"}
 
@@ -83,8 +84,12 @@ def _same(first: Any, second: Any) -> bool:
 
 def _same_samples(first: dict[int, Step], second: dict[int, Step], schedule: Schedule) -> Check:
     question = "samples and canvases of every step: equal"
-    different = [step for step in range(schedule.total_steps) if first.get(step) != second.get(step)]
-    if different or first.keys() != second.keys():
+    different = [
+        step
+        for step in sorted({*range(schedule.total_steps), *first, *second})
+        if not first.get(step) or first.get(step) != second.get(step)
+    ]
+    if different:
         return Check(question, passed=False, found=f"{len(different)} steps differ, the first is {min(different)}")
     return Check(question, passed=True, found=f"{len(first)} steps")
 
@@ -95,13 +100,14 @@ def _once_an_epoch(steps: dict[int, Step], schedule: Schedule) -> Check:
     epochs = 0
     for span in schedule.spans:
         order = [
-            steps[step][slot][0]
+            steps.get(step, {}).get(slot, (_MISSING, 0))[0]
             for step in range(span.first_step, span.end_step)
             for slot in range(schedule.batch_size)
         ]
         for start in range(0, len(order) - span.images + 1, span.images):
             epochs += 1
-            if set(Counter(order[start : start + span.images]).values()) != {1}:
+            samples = Counter(order[start : start + span.images])
+            if set(samples.values()) != {1} or _MISSING in samples:
                 epoch = start // span.images + 1
                 return Check(question, passed=False, found=f"not in {span.stage.label} epoch {epoch}")
     return Check(question, passed=True, found=f"{epochs} epochs")

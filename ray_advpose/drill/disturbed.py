@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class FaultOutcome:
 
     Attributes:
         fault: The fault.
+        happened: Whether it had an effect, rather than find the run done or nothing to damage.
         at_step: The last step that had been begun when it happened.
         checkpoint_step: The last step that was in a whole checkpoint then; 0 if there was none.
         resumed_step: Where training went on.
@@ -43,6 +45,7 @@ class FaultOutcome:
     """
 
     fault: Fault
+    happened: bool
     at_step: int
     checkpoint_step: int
     resumed_step: int
@@ -50,7 +53,9 @@ class FaultOutcome:
 
     @property
     def lost_nothing_else(self) -> bool:
-        """Whether nothing was lost but what was trained since the last checkpoint."""
+        """Whether nothing was lost but what was trained since the last checkpoint; of a stop, nothing at all."""
+        if self.fault.kind in (Kind.STOP, Kind.READER):
+            return self.resumed_step == self.at_step + 1
         return self.resumed_step >= self.checkpoint_step
 
 
@@ -79,6 +84,11 @@ class Command:
                 [sys.executable, str(self._script), *what], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         return self.process
+
+    def end(self) -> None:
+        """End the process, should it still be there."""
+        if self.process.poll() is None:
+            self.kill()
 
     @property
     def _given(self) -> list[str]:
@@ -123,6 +133,7 @@ class Disturbance:
         self._address = address
         self._nodes = nodes
         self._mark = mark
+        self._held_before = still_held(timeout_s=0)
         self._say = say
 
     def run(self, faults: Sequence[Fault]) -> list[FaultOutcome]:
@@ -133,10 +144,14 @@ class Disturbance:
         """
         outcomes = []
         for fault in faults:
-            self._wait_for(lambda due=fault.step: self._step() >= due)  # type: ignore[misc]
+            self._wait_for(lambda due=fault.step: self._ended() or self._step() >= due)  # type: ignore[misc]
+            if self._ended():
+                break
             outcomes.append(self._happen(fault))
         self._wait_for(self._ended)
-        return outcomes
+        late = faults[len(outcomes) :]
+        step = self._checkpoint_step()
+        return outcomes + [FaultOutcome(fault, False, step, step, step, 0.0) for fault in late]
 
     def _happen(self, fault: Fault) -> FaultOutcome:
         before = self._starts()
@@ -148,15 +163,18 @@ class Disturbance:
         elif fault.kind is Kind.STOP:
             self._command.process.send_signal(signal.SIGTERM)
             self._wait_for(lambda: self._command.process.poll() is not None)
+            if self._command.process.returncode == 0:
+                return FaultOutcome(fault, False, self._step(), self._step(), self._step() + 1, 0.0)
         elif fault.kind.ends_the_command:
             self._command.kill()
             # Its workers notice a moment later, and what they still write is theirs.
-            still_held(_SETTLE_S)
+            still_held(_SETTLE_S, but=self._held_before)
         else:
             self._take_node_away(before[-1].node, with_notice=fault.kind is Kind.DRAIN)
         happened, at_step, logged = time.monotonic(), self._step(), logged_bytes(self._output)
-        if fault.kind is Kind.TRUNCATED and (steps := self._store.steps()):
-            _truncate(f"{self._store.place_of(steps[-1])}")
+        steps = self._store.steps()
+        if fault.kind is Kind.TRUNCATED and steps:
+            _truncate(self._store.place_of(steps[-1]))
         checkpoint_step = self._checkpoint_step()
         if fault.kind is Kind.STOP:
             self._command.start(resume=["--cluster", self._address])
@@ -167,16 +185,24 @@ class Disturbance:
         starts = self._starts()[len(before) :]
         # Whatever came too late for the run found it done.
         resumed_step = starts[0].step if starts else checkpoint_step
-        return FaultOutcome(fault, at_step, checkpoint_step, resumed_step, time.monotonic() - happened)
+        effect = bool(starts) and (bool(steps) or fault.kind is not Kind.TRUNCATED)
+        return FaultOutcome(fault, effect, at_step, checkpoint_step, resumed_step, time.monotonic() - happened)
 
     def _kill_a_reader(self, fault: Fault) -> FaultOutcome:
         """Kill a data task; Ray does it again, and the run goes on where it is."""
-        self._wait_for(lambda: self._ended() or bool(reading_processes(self._mark)))
+        starts, killed = len(self._starts()), 0
+        while not killed and not self._ended():
+            self._wait_for(lambda: self._ended() or bool(reading_processes(self._mark)))
+            for process in reading_processes(self._mark):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                    killed += 1
         happened, at_step, logged = time.monotonic(), self._step(), logged_bytes(self._output)
-        for process in reading_processes(self._mark):
-            os.kill(process, signal.SIGKILL)
         self._wait_for(lambda: self._ended() or logged_bytes(self._output) > logged)
-        return FaultOutcome(fault, at_step, self._checkpoint_step(), at_step + 1, time.monotonic() - happened)
+        again = self._starts()[starts:]
+        resumed_step = again[0].step if again else at_step + 1
+        recovery_s = time.monotonic() - happened
+        return FaultOutcome(fault, killed > 0, at_step, self._checkpoint_step(), resumed_step, recovery_s)
 
     def _take_node_away(self, node: str, with_notice: bool) -> None:
         assert self._nodes is not None

@@ -11,13 +11,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ray_advpose.cluster.records import LOG
 from ray_advpose.cluster.run_card import CHECKPOINTS
 from ray_advpose.cluster.runtime import joined_ray
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.drill.comparison import Check, compare_runs
 from ray_advpose.drill.disturbed import Command, Disturbance, FaultOutcome
-from ray_advpose.drill.faults import Fault
+from ray_advpose.drill.faults import Fault, Kind
 from ray_advpose.drill.leaks import forgotten_shared_memory, mark_processes, marked_processes, still_held
 from ray_advpose.drill.nodes import local_nodes
 from ray_advpose.training.schedule import make_schedule
@@ -86,20 +87,30 @@ def run_drill(drill: Drill, say: Callable[[str], None]) -> Verdict:
         address = nodes.address if nodes else str(drill.address)
         cluster.enter_context(joined_ray(address))
 
-        def command(output: Path, checkpoints: str) -> Command:
+        held_before = still_held(timeout_s=0)
+
+        def train(output: Path, checkpoints: str, faults: Sequence[Fault]) -> list[FaultOutcome]:
             given = ["--config", str(config), "--data", str(drill.data), "--storage", checkpoints]
-            return Command([*given, "--cluster", address], drill.script, output, drill.output / f"{output.name}.txt")
+            log = drill.output / f"{output.name}.txt"
+            command = Command([*given, "--cluster", address], drill.script, output, log)
+            started = time.monotonic()
+            try:
+                return Disturbance(command, output, checkpoints, address, nodes, mark, say).run(faults)
+            finally:
+                command.end()
+                say(f"ended after {time.monotonic() - started:.0f} s")
 
         say(f"the undisturbed run, {schedule.total_steps} steps: {whole}")
-        started = time.monotonic()
-        Disturbance(command(whole, places[0]), whole, places[0], address, nodes, mark, say).run([])
-        say(f"done in {time.monotonic() - started:.0f} s; the same under {len(drill.faults)} faults: {disturbed}")
-        started = time.monotonic()
-        second = Disturbance(command(disturbed, places[1]), disturbed, places[1], address, nodes, mark, say)
-        outcomes = second.run(drill.faults)
-        say(f"done in {time.monotonic() - started:.0f} s")
-        checks = [_nothing_lost(outcomes), *compare_runs(whole, disturbed, places, schedule)]
-        held = still_held(_SETTLE_S)
+        train(whole, places[0], [])
+        say(f"the same under {len(drill.faults)} faults: {disturbed}")
+        outcomes = train(disturbed, places[1], drill.faults)
+        checks = [
+            _all_happened(outcomes),
+            _nothing_lost(outcomes),
+            *_drains(outcomes, disturbed),
+            *compare_runs(whole, disturbed, places, schedule),
+        ]
+        held = still_held(_SETTLE_S, but=held_before)
         checks.append(Check("no actor, no placement group left", not held, "; ".join(held) or "none"))
     if nodes is not None:
         checks += _machine_checks(shared_before, mark)
@@ -117,13 +128,30 @@ def _checkpoints(drill: Drill, run: Path) -> str:
     if drill.storage is None:
         return str(run / CHECKPOINTS)
     base, question, options = drill.storage.partition("?")
-    return f"{base.rstrip('/')}/{run.name}{question}{options}"
+    # Another drill on the same storage must not find this one's.
+    return f"{base.rstrip('/')}/{drill.output.name}-{run.name}{question}{options}"
+
+
+def _all_happened(outcomes: Sequence[FaultOutcome]) -> Check:
+    idle = [outcome.fault.kind for outcome in outcomes if not outcome.happened]
+    found = f"{len(outcomes)} faults" if not idle else f"not {', '.join(idle)}"
+    return Check("every fault had an effect", not idle, found)
+
+
+def _drains(outcomes: Sequence[FaultOutcome], disturbed: Path) -> list[Check]:
+    """Check that every drain was answered by a checkpoint, and not by one that happened to be due."""
+    drains = sum(outcome.fault.kind is Kind.DRAIN and outcome.happened for outcome in outcomes)
+    if not drains:
+        return []
+    answered = (disturbed / LOG).read_text(encoding="utf-8").count("is being drained")
+    question = "every drain notice was answered by a checkpoint"
+    return [Check(question, answered == drains, f"{answered} of {drains}")]
 
 
 def _nothing_lost(outcomes: Sequence[FaultOutcome]) -> Check:
     lost = [outcome for outcome in outcomes if not outcome.lost_nothing_else]
     found = f"{len(outcomes)} faults" if not lost else f"{len(lost)} of {len(outcomes)} went back further"
-    return Check("every start goes on from the last whole checkpoint, or a later one", not lost, found)
+    return Check("nothing lost but what was trained since the last whole checkpoint", not lost, found)
 
 
 def _machine_checks(shared_before: set[str], mark: str) -> list[Check]:

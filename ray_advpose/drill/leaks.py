@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,10 +19,15 @@ _READING = b"ray::ReadCanvases"
 _SHARED_MEMORY = Path("/dev/shm")
 
 
-def still_held(timeout_s: float) -> list[str]:
-    """Return the placement groups and actors on the connected cluster that are still there after a while."""
+def still_held(timeout_s: float, but: Container[str] = ()) -> list[str]:
+    """Return the placement groups and actors on the connected cluster that are still there after a while.
+
+    Args:
+        timeout_s: How long to wait for them to go.
+        but: What was there before, as this function told it.
+    """
     deadline = time.monotonic() + timeout_s
-    while (held := _held()) and time.monotonic() < deadline:
+    while (held := [each for each in _held() if each not in but]) and time.monotonic() < deadline:
         time.sleep(0.2)
     return held
 

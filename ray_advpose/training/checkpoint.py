@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> No
     _save(snapshot.content, folder / _STATE)
     (folder / _CONFIG).write_text(snapshot.config.to_yaml(), encoding="utf-8")
     for name in (_STATE, _CONFIG):
-        _flush(folder / name)
+        flush(folder / name)
     manifest = {
         "schema_version": _SCHEMA_VERSION,
         "step": snapshot.step,
@@ -110,8 +110,8 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> No
         "files": {name: _description(folder / name) for name in (_STATE, _CONFIG)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    _flush(folder / MANIFEST)
-    _flush(folder)
+    flush(folder / MANIFEST)
+    flush(folder)
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
@@ -126,7 +126,7 @@ def _save(content: dict[str, Any], path: Path) -> None:
         raise (cause or error) from None
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Wait until a file or the entries of a folder are on the disk: a renamed file may else come out empty."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -174,14 +174,15 @@ def data_identity(manifest: dict[str, Any]) -> DataIdentity:
     return DataIdentity(**manifest["data"])
 
 
-def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity, allow: Container[str] = ()) -> None:
+def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity, allow: Collection[str] = ()) -> None:
     """Load a checked checkpoint into a state of the same shape.
 
     Args:
         folder: The checkpoint.
         state: Overwritten.
         data: What the state is to be trained on.
-        allow: With ``data`` in it, training may go on with other images of the same form.
+        allow: Fields that differ from what it was trained with; with ``data`` in it, training may go on
+            with other images of the same form.
 
     Raises:
         UserError: The checkpoint is not whole, was trained on other data, or holds other networks.
@@ -193,6 +194,9 @@ def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity, allow: 
         if saved[name] != wanted[name]:
             raise UserError(f"{folder} holds networks with {name} = {saved[name]}, this run's have {wanted[name]}")
     state.load_state_dict(read_state(folder, state))
+    if allow:
+        # Measured on what may have been other images, or with other settings; it is measured again.
+        state.sweep_targets.clear()
 
 
 def load_networks(folder: Path, state: TrainState) -> None:

@@ -108,16 +108,23 @@ def test_the_last_ones_the_best_and_the_newest_within_an_epoch_are_kept(store, s
     ends = [15, 10, 40, 20, 30]  # best first; the epoch that ended at step 15 has no checkpoint
     for step in (5, 10, 20, 25, 30, 33, 36, 40, 42, 44, 46):
         store.commit(snapshot(step), DATA)
-    keep_checkpoints(store, ends, keep_last=2)
+    keep_checkpoints(store, 46, ends, keep_last=2)
     assert store.steps() == [10, 30, 40, 44, 46]
 
 
 def test_what_was_there_before_a_report_stays_until_the_next(store, snapshot):
     for step in (20, 25, 30):
         store.commit(snapshot(step), DATA)
-    keep_checkpoints(store, [20, 30], keep_last=2)
+    keep_checkpoints(store, 30, [20, 30], keep_last=2)
     # Workers that die between the checkpoint of 30 and its report start again from 25.
     assert store.steps() == [20, 25, 30]
+
+
+def test_what_an_earlier_start_has_left_beyond_makes_room(store, snapshot):
+    for step in (20, 40, 50, 60, 45):
+        store.commit(snapshot(step), DATA)
+    keep_checkpoints(store, 45, [20, 40], keep_last=2)
+    assert store.steps() == [20, 40, 45]
 
 
 @pytest.mark.parametrize("place", ["s4://bucket/run", "s3://"])
