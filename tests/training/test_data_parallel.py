@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.multiprocessing
 from tiny_run import make_run
-from two_workers import WORKERS, gradients, on_two_workers, step_and_run
+from two_workers import WORKERS, gradients, on_two_workers, step_and_run, whole_or_cut
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +52,16 @@ def test_every_worker_knows_every_sweep(found, config, drawn_people):
     assert first.keys() == second.keys() == set(run.schedule.pretrain_subset)
     for sample, target in first.items():
         torch.testing.assert_close(target, second[sample], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("cut_at", [3, 13])
+def test_two_workers_cut_within_an_epoch_end_as_if_they_had_not_been(tmp_path, config, drawn_people, cut_at):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole = on_two_workers(tmp_path / "whole", whole_or_cut, config, drawn_people, tmp_path, None)
+    cut = on_two_workers(tmp_path / "cut", whole_or_cut, config, drawn_people, tmp_path, cut_at)
+    for first, second in zip(whole, cut, strict=True):
+        assert first["records"] == second["records"]
+        assert first["tensors"].keys() == second["tensors"].keys()
+        for name, tensor in first["tensors"].items():
+            assert torch.equal(tensor, second["tensors"][name]), name

@@ -99,9 +99,9 @@ def assert_equal(first: TrainState, second: TrainState) -> None:
         assert torch.equal(tensor, other_tensors[name]), name
 
 
-def train_to(run: TinyRun, step: int) -> None:
+def train_to(run: TinyRun, step: int, rank: int = 0, workers: int = 1) -> None:
     """Train until ``step`` steps are done, within an epoch or at its end."""
-    for record in run.epochs(go_on=lambda: run.state.step < step):
+    for record in run.epochs(run.batches(0, rank, workers), go_on=lambda: run.state.step < step):
         if record.step >= step:
             break
 

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from tiny_run import TinyRun, make_run, shake
+from tiny_run import TinyRun, fingerprint, make_run, shake, train_to
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.task import identity_of
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.checkpoint import load_checkpoint, take_snapshot, write_checkpoint
 from ray_advpose.training.draws import Augmentation
 from ray_advpose.training.inputs import PoseInput
 from ray_advpose.training.pose_step import PoseStep, Task
@@ -160,3 +162,20 @@ def norm_passes(norm: nn.BatchNorm2d, parts: list[Tensor], slopes: list[Tensor])
         outputs.append(norm.eval()(parts[0]))
     affine = [parameter.grad for parameter in norm.parameters()]
     return {"outputs": outputs, "input": input_gradients, "affine": affine, "state": norm.state_dict()}
+
+
+def whole_or_cut(rank: int, config: Config, shards: ShardSet, folder: Path, cut_at: int | None) -> dict[str, Any]:
+    """Train a run, with ``cut_at`` through a checkpoint of that step and a fresh state; what it came to."""
+    run = make_run(config, shards)
+    if cut_at is not None:
+        train_to(run, cut_at, rank, WORKERS)
+        snapshot = take_snapshot(run.state)
+        if rank == 0:
+            write_checkpoint(folder / str(cut_at), snapshot, identity_of(shards))
+        dist.barrier()
+        run = make_run(config, shards)
+        load_checkpoint(folder / str(cut_at), run.state, identity_of(shards))
+    for _ in run.epochs(run.batches(run.state.step, rank, WORKERS)):
+        pass
+    tensors, records = fingerprint(run.state)
+    return {"tensors": tensors, "records": records}
