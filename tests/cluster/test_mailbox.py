@@ -53,6 +53,16 @@ def test_starts_that_come_to_nothing_are_counted_and_those_with_a_checkpoint_are
     )
 
 
+def test_a_start_with_another_number_of_workers_is_no_failure():
+    async def run():
+        mailbox = Mailbox(max_failures=1)
+        await mailbox.assign(WORK)
+        for workers in (1, 2, 3, 2, 1, 4):
+            assert await soon(mailbox.next_assignment(workers=workers)) == WORK
+
+    asyncio.run(run())
+
+
 def test_who_has_refused_an_assignment_waits_for_the_next():
     async def run():
         mailbox = Mailbox()

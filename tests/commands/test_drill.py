@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import socket
 import subprocess
@@ -15,7 +16,9 @@ from command_runs import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-# 120 images in batches of 12, 96 of them for the augmentation networks: stages end at steps 40, 72 and 112.
+# 120 images in batches of 12, 96 of them for the augmentation networks, four epochs a stage.
+STAGE_ENDS = [40, 72, 112]
+EPOCH_ENDS = {*range(10, 41, 10), *range(48, 73, 8), *range(82, 113, 10)}
 SETTINGS = ("--set", "run.global_batch_size=12")
 
 
@@ -27,7 +30,8 @@ def drill(folder, people, faults, *arguments):
     )
     assert code == 0, output
     verdict = json.loads((folder / "drill" / "verdict.json").read_text())
-    assert len(verdict["checks"]) == 11
+    questions = [check["question"] for check in verdict["checks"]]
+    assert len(questions) == len(set(questions)) == 12 + any("drain" in fault for fault in faults)
     assert all(check["passed"] for check in verdict["checks"])
     return verdict["outcomes"], output
 
@@ -37,6 +41,10 @@ def test_killed_in_every_stage_within_epochs_and_at_their_edges(tmp_path, people
     outcomes, output = drill(tmp_path, people, faults)
     assert [outcome["fault"]["kind"] for outcome in outcomes] == [fault.split("@")[0] for fault in faults]
     assert "NO" not in output.split()
+    cut_in = {bisect.bisect(STAGE_ENDS, outcome["at_step"]) for outcome in outcomes}
+    assert cut_in == {0, 1, 2}, "a fault in each stage"
+    resumed_at_edges = {outcome["resumed_step"] in EPOCH_ENDS for outcome in outcomes}
+    assert resumed_at_edges == {True, False}, "taken up at an epoch's edge, and within one"
 
 
 def test_a_drained_node_a_killed_data_task_and_a_node_gone_without_notice(tmp_path, people):
@@ -73,3 +81,18 @@ def test_on_an_object_store(tmp_path, people, monkeypatch):
     assert len(outcomes) == 3
     assert not list((tmp_path / "drill").glob("*/checkpoints"))
     assert not list(Path(tempfile.gettempdir()).glob("advpose-*"))
+
+
+def test_what_a_drill_cannot_do_is_one_sentence(tmp_path, people):
+    for arguments, words in [
+        (("--fault", "wroker@5"), "did you mean 'worker'"),
+        (("--fault", "worker@9999"), "the run has"),
+        (("--fault", "worker"), "expected FAULT@STEP"),
+        (("--faults", 5000), "only"),
+        (("--cluster", "nowhere:1", "--kinds", "drain"), "does not do to a cluster of yours"),
+    ]:
+        code, output = run("drill.py", "--data", people, *arguments, *SETTINGS, cwd=tmp_path)
+        assert code == 2
+        assert words in output
+        assert len(output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
