@@ -51,7 +51,6 @@ def test_sigterm_takes_a_checkpoint_and_says_how_to_go_on(stopped):
     assert f"go on with: python launch/train.py --resume {folder}" in output
     # Not one step is lost: the last batch that was taken was trained on and is in the checkpoint.
     assert last == last_step(folder) + 1
-    assert last % 10, "within an epoch"
 
 
 def test_checkpoints_are_written_within_epochs_too_and_few_are_kept(stopped):
