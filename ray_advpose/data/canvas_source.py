@@ -15,16 +15,29 @@ from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.training.schedule import Schedule
 
+# Decoding takes most of a task's time, and what a block costs besides (its copy into the object store, its way to
+# the trainer) comes on top of it. A stream decodes only as fast as its trainer takes the images, so two threads take
+# no more of a CPU than one does, unless the trainer waits.
+_THREADS = 2
+
 
 class CanvasSource(Datasource):
-    """Read tasks over ranges of steps."""
+    """Read tasks over ranges of steps; each emits a block for every ``steps_per_block`` of them."""
 
     def __init__(
-        self, shards: ShardSet, schedule: Schedule, start_step: int, slots: np.ndarray, steps_per_task: int
+        self,
+        shards: ShardSet,
+        schedule: Schedule,
+        start_step: int,
+        slots: np.ndarray,
+        steps_per_block: int,
+        blocks_per_task: int,
     ) -> None:
         self._shards = shards
         self._schedule = schedule
         self._slots = slots
+        self._steps_per_block = steps_per_block
+        steps_per_task = steps_per_block * blocks_per_task
         self._ranges = [
             range(first, min(first + steps_per_task, schedule.total_steps))
             for first in range(start_step, schedule.total_steps, steps_per_task)
@@ -53,13 +66,16 @@ class CanvasSource(Datasource):
         for steps in self._ranges:
             rows = len(steps) * len(self._slots)
             metadata = BlockMetadata(num_rows=rows, size_bytes=rows * 3 * side**2, input_files=None, exec_stats=None)
-            read = partial(_read_block, self._shards, self._schedule, steps, self._slots)
+            read = partial(_read_blocks, self._shards, self._schedule, steps, self._slots, self._steps_per_block)
             tasks.append(ReadTask(read, metadata))
         return tasks
 
 
-def _read_block(shards: ShardSet, schedule: Schedule, steps: range, slots: np.ndarray) -> Iterable[pa.Table]:
-    rows = read_steps(shards, schedule, steps, slots)
-    yield pa.table(
-        {name: values if values.ndim == 1 else ArrowTensorArray.from_numpy(values) for name, values in rows.items()}
-    )
+def _read_blocks(
+    shards: ShardSet, schedule: Schedule, steps: range, slots: np.ndarray, steps_per_block: int
+) -> Iterable[pa.Table]:
+    for first in range(0, len(steps), steps_per_block):
+        rows = read_steps(shards, schedule, steps[first : first + steps_per_block], slots, threads=_THREADS)
+        yield pa.table(
+            {name: values if values.ndim == 1 else ArrowTensorArray.from_numpy(values) for name, values in rows.items()}
+        )

@@ -8,7 +8,9 @@ from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.training.schedule import Schedule
 
 
-def read_steps(shards: ShardSet, schedule: Schedule, steps: range, slots: np.ndarray) -> dict[str, np.ndarray]:
+def read_steps(
+    shards: ShardSet, schedule: Schedule, steps: range, slots: np.ndarray, threads: int = 1
+) -> dict[str, np.ndarray]:
     """Read the given slots of some steps, step by step and slot by slot.
 
     Args:
@@ -16,6 +18,7 @@ def read_steps(shards: ShardSet, schedule: Schedule, steps: range, slots: np.nda
         schedule: Which samples each step holds.
         steps: Global steps, at least one.
         slots: (n,) places in the global batch.
+        threads: How many decode.
 
     Returns:
         The columns of `ray_advpose.training.batch.CanvasBatch`, and ``step``, each with
@@ -25,7 +28,7 @@ def read_steps(shards: ShardSet, schedule: Schedule, steps: range, slots: np.nda
         UserError: A shard was removed, cut off or altered.
     """
     samples = np.concatenate([schedule.samples(step)[slots] for step in steps])
-    persons = read_persons(shards, "train", samples)
+    persons = read_persons(shards, "train", samples, threads)
     canvas_from_image = 1 / np.sqrt(np.abs(np.linalg.det(persons.image_from_canvas[:, :, :2])))
     return {
         "step": np.repeat(np.fromiter(steps, np.int64), len(slots)),

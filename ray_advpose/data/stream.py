@@ -17,22 +17,30 @@ from collections.abc import Generator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray.data
 from ray.data import ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data.extensions import ArrowTensorArray
 
 from ray_advpose.data.canvas_source import CanvasSource
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.schedule import Schedule
 
-# Starting a task costs as much as reading many images, so it must not be tiny.
-_IMAGES_PER_TASK = 256
-_BYTES_PER_TASK = 48 << 20
+# What one block may hold. Small enough for the reader's allocator to use the memory of one block for the next:
+# beyond 32 MiB it would get fresh pages from the kernel each time.
+_IMAGES_PER_BLOCK = 256
+_BYTES_PER_BLOCK = 24 << 20
+# A task's blocks come out while it goes on reading. Between the end of a task and the start of the next nothing is
+# read, so tasks must not be tiny. They must be short enough to end by themselves: a task that waits until its blocks
+# are taken holds its process when a stream is closed, and the next stream has to start one, which takes seconds.
+_BLOCKS_PER_TASK = 4
 # Read ahead so far and no further: what is ahead is lost when a trial is stopped.
-_TASKS_AHEAD = 3
-# A task's images last for seconds of training; being told of a finished one this much later costs nothing.
+_BLOCKS_AHEAD = 6
+# How long Ray Data's loop sleeps while blocks lie ready, and how often it looks whether they still do.
 _REST_S = 0.05
+_NAP_S = 0.005
 
 
 def stream_batches(
@@ -41,7 +49,6 @@ def stream_batches(
     start_step: int,
     rank: int,
     world_size: int,
-    cpus_per_task: float = 0.0,
 ) -> Generator[CanvasBatch, None, None]:
     """Stream one worker's part of every global batch from a step to the end of the run.
 
@@ -53,8 +60,7 @@ def stream_batches(
         schedule: Which samples each step holds.
         start_step: First global step.
         rank: This worker.
-        world_size: Number of workers; divides the batch size.
-        cpus_per_task: CPUs Ray sets aside for a read task.
+        world_size: Number of workers; their parts differ by an image where it does not divide the batch size.
 
     Yields:
         Batches on the CPU, in order of steps.
@@ -65,44 +71,60 @@ def stream_batches(
     if start_step >= schedule.total_steps:
         return
     slots = np.arange(rank, schedule.batch_size, world_size)
-    steps_per_task = _steps_per_task(len(slots), shards.manifest.canvas.canvas_px)
-    dataset = _dataset(CanvasSource(shards, schedule, start_step, slots, steps_per_task), cpus_per_task)
+    image_bytes = 3 * shards.manifest.canvas.canvas_px**2
+    steps_per_block = max(1, min(_IMAGES_PER_BLOCK, _BYTES_PER_BLOCK // image_bytes) // len(slots))
+    source = CanvasSource(shards, schedule, start_step, slots, steps_per_block, _BLOCKS_PER_TASK)
+    dataset = _dataset(source, steps_per_block * len(slots) * image_bytes)
     due = start_step
-    for rows in dataset.iter_batches(batch_size=len(slots), batch_format="numpy", prefetch_batches=2):
-        if not (np.array_equal(rows["slot"], slots) and (rows["step"] == due).all()):
-            raise RuntimeError(f"the stream gave steps {np.unique(rows['step'])} where step {due} was due")
-        yield CanvasBatch.from_rows(due, rows)
-        due += 1
+    # Whole blocks: cutting and formatting batches in Ray costs as much as copying them.
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        columns = _arrays(block)
+        for first in range(0, len(block), len(slots)):
+            rows = {name: column[first : first + len(slots)] for name, column in columns.items()}
+            if not (np.array_equal(rows["slot"], slots) and (rows["step"] == due).all()):
+                raise RuntimeError(f"the stream gave steps {np.unique(rows['step'])} where step {due} was due")
+            yield CanvasBatch.from_rows(due, rows)
+            due += 1
 
 
 class RestBetweenSteps(ExecutionCallback):
     """Lets Ray Data's scheduling loop sleep between its steps.
 
     While the next blocks are ready and the trainer has not asked for them yet, the loop would spin:
-    half a core, and the interpreter lock, taken from the training thread of the same process.
+    half a core, and the interpreter lock, taken from the training thread of the same process. As soon
+    as none is ready the trainer may be waiting, and the loop goes on at once.
     """
 
     def on_execution_step(self, executor: Any) -> None:
-        """Sleep; called after each step of the loop."""
-        time.sleep(_REST_S)
+        """Sleep while blocks lie ready, at most `_REST_S`; called after each step of the loop."""
+        until = time.monotonic() + _REST_S
+        while not executor._consumer_idling() and time.monotonic() < until:
+            time.sleep(_NAP_S)
 
 
-def _dataset(source: CanvasSource, cpus_per_task: float) -> ray.data.Dataset:
+def _dataset(source: CanvasSource, block_bytes: int) -> ray.data.Dataset:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    dataset = ray.data.read_datasource(
-        source, concurrency=1, num_cpus=cpus_per_task, override_num_blocks=source.task_count
-    )
+    # One task at a time, and none of the CPUs that Ray counts: what training leaves over is divided among running
+    # executions in whole CPUs, and two that share one would both wait for ever.
+    dataset = ray.data.read_datasource(source, concurrency=1, num_cpus=0, override_num_blocks=source.task_count)
     context = dataset.context
     context.enable_progress_bars = False
+    # Ray joins what a task yields until it is larger than this: a block's canvases, without its other columns.
+    context.target_max_block_size = block_bytes
+    # Room for all of a task's blocks, so that it never waits for the trainer.
+    context._max_num_blocks_in_streaming_gen_buffer = _BLOCKS_PER_TASK + 1
     context.custom_execution_callback_classes.append(RestBetweenSteps)
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources.for_limits(
-        object_store_memory=_TASKS_AHEAD * _BYTES_PER_TASK
+        object_store_memory=_BLOCKS_AHEAD * block_bytes
     )
     return dataset
 
 
-def _steps_per_task(slots: int, canvas_px: int) -> int:
-    image_bytes = 3 * canvas_px**2
-    images = min(_IMAGES_PER_TASK, _BYTES_PER_TASK // image_bytes)
-    return max(1, images // slots)
+def _arrays(block: pa.Table) -> dict[str, np.ndarray]:
+    """Return a block's columns as arrays, of the same memory where Arrow lays them out alike."""
+    columns = {name: block.column(name).combine_chunks() for name in block.column_names}
+    return {
+        name: column.to_numpy_ndarray() if isinstance(column, ArrowTensorArray) else column.to_numpy()
+        for name, column in columns.items()
+    }

@@ -19,7 +19,13 @@ from ray_advpose.data.shards import ShardSet
 from ray_advpose.drill.comparison import Check, compare_runs
 from ray_advpose.drill.disturbed import Command, Disturbance, FaultOutcome
 from ray_advpose.drill.faults import Fault, Kind
-from ray_advpose.drill.leaks import forgotten_shared_memory, mark_processes, marked_processes, still_held
+from ray_advpose.drill.leaks import (
+    forgotten_shared_memory,
+    mark_processes,
+    marked_processes,
+    process_title,
+    still_held,
+)
 from ray_advpose.drill.nodes import local_nodes
 from ray_advpose.training.schedule import make_schedule
 
@@ -160,6 +166,6 @@ def _machine_checks(shared_before: set[str], mark: str) -> list[Check]:
         time.sleep(0.2)
     files = forgotten_shared_memory() - shared_before
     return [
-        Check("no process left on this machine", not processes, f"{len(processes)}"),
+        Check("no process left on this machine", not processes, ", ".join(map(process_title, processes)) or "none"),
         Check("no shared memory left on this machine", not files, f"{len(files)} files"),
     ]

@@ -15,7 +15,8 @@ from ray.util.placement_group import placement_group_table
 # looks for it for ever where there is no dashboard to ask.
 _LASTING_ACTORS = {"_AutoscalingCoordinatorActor", "_StatsActor", "PlacementGroupCleaner", "_UsageCollectionActor"}
 _MARK = "ADVPOSE_DRILL"
-_READING = b"ray::ReadCanvases"
+_READING = "ray::ReadCanvases"
+_TITLE_LETTERS = 60
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -76,14 +77,16 @@ def marked_processes(mark: str) -> set[int]:
 
 def reading_processes(mark: str) -> set[int]:
     """Return the ids of the marked processes that are within a task of a stream."""
-    return {process for process in marked_processes(mark) if _title(process).startswith(_READING)}
+    return {process for process in marked_processes(mark) if process_title(process).startswith(_READING)}
 
 
-def _title(process: int) -> bytes:
+def process_title(process: int) -> str:
+    """Return what a process calls itself, cut short; empty once it is gone."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
+        words = Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
-        return b""  # gone meanwhile
+        return ""
+    return words.replace(b"\0", b" ").decode(errors="replace").strip()[:_TITLE_LETTERS]
 
 
 def _held() -> list[str]:

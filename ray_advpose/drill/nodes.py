@@ -23,9 +23,9 @@ class LocalNodes:
 
     def __init__(self, cpus: int) -> None:
         self._cpus = cpus
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": _OBJECT_STORE_BYTES}
-        )
+        # Without a dashboard, whose port another cluster on this machine may have.
+        head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes: dict[str, Any] = {}
 
     @property

@@ -30,7 +30,7 @@ def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(shards, cle
     for rank in (0, 1):
         slots = np.arange(rank, 8, 2)
         steps = []
-        for batch in stream_batches(shards, schedule, start, rank, world_size=2, cpus_per_task=0.5):
+        for batch in stream_batches(shards, schedule, start, rank, world_size=2):
             expected = read_steps(shards, schedule, range(batch.step, batch.step + 1), slots)
             steps.append(batch.step)
             assert np.array_equal(batch.slot.numpy(), slots)
@@ -44,7 +44,7 @@ def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(shards, cle
 
 def test_a_finished_run_has_nothing_left_to_stream(shards):
     schedule = make_schedule(QUICK, shards.count("train"))
-    assert list(stream_batches(shards, schedule, schedule.total_steps, 0, 1, 0.5)) == []
+    assert list(stream_batches(shards, schedule, schedule.total_steps, 0, 1)) == []
 
 
 def test_the_scheduling_loop_rests_while_nothing_is_asked_of_it(shards, clean_cluster, monkeypatch):
@@ -52,7 +52,7 @@ def test_the_scheduling_loop_rests_while_nothing_is_asked_of_it(shards, clean_cl
     rest = RestBetweenSteps.on_execution_step
     monkeypatch.setattr(RestBetweenSteps, "on_execution_step", lambda self, ex: (rests.append(ex), rest(self, ex)))
     schedule = make_schedule(QUICK.replaced({"stages.pretrain_images": 20}), shards.count("train"))
-    stream = stream_batches(shards, schedule, 0, 0, 1, 0.5)
+    stream = stream_batches(shards, schedule, 0, 0, 1)
     next(stream)
     stream.close()
     # Ray calls back after each step of its loop; a Ray that stopped doing so would let it spin.
