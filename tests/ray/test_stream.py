@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import ray.data
 
 from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
@@ -57,3 +58,7 @@ def test_the_scheduling_loop_rests_while_nothing_is_asked_of_it(shards, clean_cl
     stream.close()
     # Ray calls back after each step of its loop; a Ray that stopped doing so would let it spin.
     assert rests
+
+
+def test_ray_still_has_the_setting_that_lets_a_task_end_by_itself():
+    assert ray.data.DataContext()._max_num_blocks_in_streaming_gen_buffer > 0
