@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from ray_advpose.cluster.checkpoint_store import PARTIAL, CheckpointStore, FolderStore
+from ray_advpose.cluster.checkpoint_store import PARTIAL, CheckpointStore, FolderStore, step_of
 from ray_advpose.cluster.object_store import ObjectStore, downloaded
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import DataIdentity, OtherVersionError, Snapshot, read_manifest, write_checkpoint
@@ -54,6 +54,27 @@ def last_whole(store: CheckpointStore, skipped: Callable[[str], None]) -> str | 
                 continue
         return place
     return None
+
+
+def still_there(place: str) -> str:
+    """Return a checkpoint's place, or that of the first one after it that is still there.
+
+    A population's record of where its trials stand may be seconds older than their workers, who go on
+    until they notice that its driver was killed, and delete what they no longer need.
+
+    Args:
+        place: What `CheckpointStore.place_of` returned.
+
+    Raises:
+        UserError: Neither it nor a later one is there.
+    """
+    path, question, options = place.partition("?")
+    folder, _, name = path.rpartition("/")
+    store, wanted = store_at(f"{folder}{question}{options}"), step_of(name)
+    for step in store.steps():
+        if step >= wanted:
+            return store.place_of(step)
+    raise UserError(f"the checkpoint {place} is gone, and there is none after it")
 
 
 def keep_checkpoints(store: CheckpointStore, step: int, epoch_ends: Sequence[int], keep_last: int) -> None:

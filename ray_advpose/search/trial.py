@@ -20,7 +20,7 @@ from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.run_card import CHECKPOINTS
 from ray_advpose.cluster.serving import TrainFunction
-from ray_advpose.cluster.storage import is_whole
+from ray_advpose.cluster.storage import is_whole, still_there
 from ray_advpose.config import config_from_dict
 from ray_advpose.training.pose_stage import pose_stage_key
 
@@ -102,10 +102,14 @@ class JointTrainingTrial(tune.Trainable):
         Path(checkpoint_dir, _POINTER).write_text(json.dumps(pointer), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Start the next assignment from the checkpoint that a trial, this or another, has saved."""
+        """Start the next assignment from the checkpoint that a trial, this or another, has saved.
+
+        Raises:
+            UserError: It is gone, and so is every later one of the same trial.
+        """
         pointer = json.loads(Path(checkpoint, _POINTER).read_text(encoding="utf-8"))
         self._dismiss()
-        self._checkpoint = pointer["checkpoint"]
+        self._checkpoint = still_there(pointer["checkpoint"]) if pointer["checkpoint"] else None
         self._generation = pointer["generation"] + 1
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

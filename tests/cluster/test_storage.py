@@ -16,6 +16,7 @@ from ray_advpose.cluster.storage import (
     keep_checkpoints,
     last_whole,
     share_checkpoint,
+    still_there,
     store_at,
 )
 from ray_advpose.errors import UserError
@@ -240,3 +241,13 @@ def test_a_checkpoint_of_another_version_is_not_passed_over(tmp_path, snapshot):
     with pytest.raises(UserError, match=r"schema_version = 1, written by ray_advpose .*, reads 2"):
         last_whole(store, skipped=print)
     assert store.steps() == [12]
+
+
+def test_a_checkpoint_that_is_gone_is_stood_in_for_by_the_next(store, snapshot):
+    for step in (12, 24, 36):
+        store.commit(snapshot(step), DATA)
+    assert still_there(store.place_of(24)) == store.place_of(24)
+    store.delete(12)
+    assert still_there(store.place_of(12)) == store.place_of(24)
+    with pytest.raises(UserError, match="step_000000048.* is gone, and there is none after it"):
+        still_there(store.place_of(48))

@@ -44,9 +44,10 @@ def count(assignment: Assignment, session: Session, die_at: int | None = None) -
     while go_on and step < TOTAL:
         time.sleep(0.1)
         step += 1
-        checkpoint = output / f"step{step}-{os.getpid()}.json"
+        checkpoint = output / f"step_{step:09d}"
         if rank == 0:
-            checkpoint.write_text(json.dumps({"step": step}), encoding="utf-8")
+            checkpoint.mkdir(exist_ok=True)
+            (checkpoint / "manifest.json").write_text(json.dumps({"step": step}), encoding="utf-8")
         if step == die_at and not (output / "died").exists():
             ray.train.collective.barrier()
             if rank == 1:
@@ -69,7 +70,7 @@ def count(assignment: Assignment, session: Session, die_at: int | None = None) -
 
 
 def step_of(checkpoint: str) -> int:
-    return int(json.loads(Path(checkpoint).read_text(encoding="utf-8"))["step"])
+    return int(json.loads(Path(checkpoint, "manifest.json").read_text(encoding="utf-8"))["step"])
 
 
 class Recorder(tune.Callback):
@@ -80,7 +81,7 @@ class Recorder(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         # Tune gives the trial its answer only after this has returned.
-        newest = max(step_of(str(path)) for path in Path(result["written"]).parent.glob("step*.json"))
+        newest = max(step_of(str(path)) for path in Path(result["written"]).parent.glob("step_*"))
         self.rows.append({**result, "arrived": time.time(), "newest_written": newest})
 
 
@@ -283,7 +284,7 @@ def test_restored_search_goes_on(tmp_path: Path) -> None:
     program = f"import test_trial_bridge as bridge; bridge.interrupted_search({address!r}, {str(tmp_path)!r})"
     driver = subprocess.Popen([sys.executable, "-c", program])
     try:
-        wait_for(lambda: list(tmp_path.glob("trials/*/step3-*.json")))
+        wait_for(lambda: list(tmp_path.glob("trials/*/step_000000003/manifest.json")))
     finally:
         driver.send_signal(signal.SIGINT)
         driver.wait(timeout=60)
