@@ -18,6 +18,7 @@ from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
 from ray_advpose.search.arms import arms_search, conduct_arms, parse_arms
 from ray_advpose.search.population import has_search
+from ray_advpose.training.setting_changes import SettingChange, read_changes
 
 _SEEDS = 3
 
@@ -45,6 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="go on although this field, or 'data', is not what the run was trained with; repeatable",
     )
     parser.add_argument(
+        "--schedule",
+        type=Path,
+        metavar="FILE",
+        help="begin with the config in this file, and change settings as it says; a search leaves one as"
+        " best_schedule.yaml",
+    )
+    parser.add_argument(
         "--arms",
         metavar="ARM[,ARM...]",
         help=f"train these arms and print them beside the paper's Table 1: {', '.join(ARMS)}, or all",
@@ -58,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     if args.resume is not None:
         return conduct_run(_resumed(args), args.cluster)
-    config = _with_workers(chosen_config(args), args.workers)
+    chosen, changes = _scheduled(args) if args.schedule else (chosen_config(args), [])
+    config = _with_workers(chosen, args.workers)
     data = (args.data or embedded_data()).absolute()
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-train")).absolute()
     if args.arms is not None:
@@ -67,17 +76,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("--seeds goes with --arms; a single run's seed is --set run.seed=N")
     if has_search(output):
         raise UserError(f"{output} holds a population, not a single run; name another --out")
-    return conduct_run(SingleRun(config, data, output, args.storage, args.allow_change), args.cluster)
+    return conduct_run(SingleRun(config, data, output, args.storage, args.allow_change, changes), args.cluster)
+
+
+def _scheduled(args: argparse.Namespace) -> tuple[Config, list[SettingChange]]:
+    for name in ("config", "arms"):
+        if getattr(args, name):
+            raise UserError(f"--schedule {args.schedule} holds a config to begin with; --{name} does not go with it")
+    config, changes = read_changes(args.schedule)
+    return overridden(config, args.set), changes
 
 
 def _resumed(args: argparse.Namespace) -> SingleRun:
-    for name in ("config", "out", "arms", "seeds"):
+    for name in ("config", "out", "arms", "seeds", "schedule"):
         if getattr(args, name):
             raise UserError(f"--resume goes on with the run in {args.resume}; --{name} does not go with it")
-    card, saved = read_card(args.resume)
+    card, saved, changes = read_card(args.resume)
     config = _with_workers(overridden(saved, args.set), args.workers)
     data = args.data.absolute() if args.data else Path(card.data)
-    return SingleRun(config, data, args.resume.absolute(), args.storage or card.checkpoints, args.allow_change)
+    storage = args.storage or card.checkpoints
+    return SingleRun(config, data, args.resume.absolute(), storage, args.allow_change, changes)
 
 
 def _with_workers(config: Config, workers: str | None) -> Config:

@@ -42,14 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     base = chosen_config(args)
     file = args.search or _SPACES / "quick.py"
     space = load_space(file, base)
-    trials = space.trials if args.trials is None else args.trials
+    trials = space.count() if args.trials is None else args.trials
     if trials < 1:
         raise UserError(f"--trials {trials}: expected at least 1")
+    if space.draw == "grid" and trials > space.combinations:
+        raise UserError(f"--trials {trials}: the grid of {file} has {space.combinations} combinations")
     output = args.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{file.stem}")
     if has_search(output):
         raise UserError(f"{output} holds a search already; go on with it by --resume {output}, or name another --out")
-    overrides = space.draw(trials, base.run.seed)
-    search = new_search(base, args.data or embedded_data(), overrides, space.grace_joint_epochs, space.reduction_factor)
+    overrides = space.drawn(trials, base.run.seed)
+    search = new_search(base, args.data or embedded_data(), space, trials, overrides)
     return conduct(search, output.absolute(), args.cluster)
 
 

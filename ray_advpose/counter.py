@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SYNTHETIC_PERSON = 6
     SEARCH_DRAW = 7
     DRILL = 8
+    EXPLOIT = 9
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

@@ -1,6 +1,8 @@
 """What the paper leaves to the reader: bins, grid, reward and penalty, around its own choices."""
 
-from ray_advpose.search.space import Choice, SearchSpace, Uniform
+from ray_advpose.search.domains import Choice, Uniform
+from ray_advpose.search.scheduling import Halving
+from ray_advpose.search.space import SearchSpace
 
 SPACE = SearchSpace(
     trials=32,
@@ -13,6 +15,5 @@ SPACE = SearchSpace(
         "reward.alpha": Uniform(0.05, 1.0),
         "reward.beta": Uniform(0.05, 1.0),
     },
-    grace_joint_epochs=10,
-    reduction_factor=3,
+    scheduling=Halving(grace_joint_epochs=10, reduction_factor=3),
 )

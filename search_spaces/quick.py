@@ -1,6 +1,8 @@
 """A first look: bin counts, grid, reward and penalty, and the rates that decide whether anything learns."""
 
-from ray_advpose.search.space import Choice, LogUniform, SearchSpace, Uniform
+from ray_advpose.search.domains import Choice, LogUniform, Uniform
+from ray_advpose.search.scheduling import Halving
+from ray_advpose.search.space import SearchSpace
 
 SPACE = SearchSpace(
     trials=6,
@@ -13,6 +15,5 @@ SPACE = SearchSpace(
         "optim.pose_lr": LogUniform(5e-4, 2e-3),
         "optim.joint_lr": LogUniform(5e-5, 1e-3),
     },
-    grace_joint_epochs=1,
-    reduction_factor=2,
+    scheduling=Halving(grace_joint_epochs=1, reduction_factor=2),
 )

@@ -91,6 +91,23 @@ class FolderStore(CheckpointStore):
             shutil.rmtree(partial, ignore_errors=True)
         return str(final)
 
+    def adopt(self, source: Path) -> str:
+        """Take up a whole checkpoint of another store under its own name, and return its place here.
+
+        Files are shared where the file system can (hard links), so this costs no time or space; deleting the
+        source leaves this one whole.
+        """
+        final = self._folder / source.name
+        partial = self._hidden(final)
+        try:
+            shutil.copytree(source, partial, copy_function=_link_or_copy)
+            if final.exists():
+                self.delete(step_of(final.name))
+            partial.rename(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return str(final)
+
     def delete(self, step: int) -> None:
         """See `CheckpointStore`."""
         leaving = Path(self.place_of(step))
@@ -120,6 +137,13 @@ class FolderStore(CheckpointStore):
 
     def _hidden(self, final: Path) -> Path:
         return self._folder / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}"
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def step_of(name: str) -> int:

@@ -19,8 +19,7 @@ class Assignment:
 
     Attributes:
         trial_id: The trial it belongs to.
-        generation: How often the trial's state has been taken up from a checkpoint before. Not
-            unique over a trial's life: a copied donor brings its own count.
+        generation: How often the trial has copied another.
         config: The whole `ray_advpose.config.Config` as ``model_dump()`` gives it.
         data: Folder of the shards.
         output: Folder for this trial's records.
@@ -31,6 +30,8 @@ class Assignment:
         report_whole: Whether an epoch is reported only once its checkpoint is whole, as a population
             needs that may copy it at once; else checkpoints are written while training goes on.
         allow_changes: What may differ from the checkpoint, see `ray_advpose.training.checkpoint`.
+        any_member: Whether the checkpoint may be of other settings, as a copied trial's is: heads of
+            augmentation networks are mapped where they differ.
     """
 
     trial_id: str
@@ -44,6 +45,7 @@ class Assignment:
     share_pose_stage: str | None = None
     report_whole: bool = True
     allow_changes: tuple[str, ...] = ()
+    any_member: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray_advpose.data.task import identity_of
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import check_data, read_config, read_manifest
 from ray_advpose.training.schedule import Schedule, make_schedule
+from ray_advpose.training.setting_changes import SettingChange, config_in_epoch, joint_epoch_of
 
 _CARD = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -44,11 +45,13 @@ class RunCard:
         config: As ``model_dump()``.
         data: Absolute path of the prepared data.
         checkpoints: Folder or URI of its checkpoints.
+        changes: Settings that change during stage 3, as `SettingChange` holds them.
     """
 
     config: dict[str, Any]
     data: str
     checkpoints: str
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, output: Path) -> None:
         """Leave the card in the run's folder, made if needed."""
@@ -63,14 +66,15 @@ def has_run(output: Path) -> bool:
     return (output / _CARD).is_file()
 
 
-def read_card(output: Path) -> tuple[RunCard, Config]:
-    """Return a run's card and its config; `UserError` if there is none in the folder."""
+def read_card(output: Path) -> tuple[RunCard, Config, list[SettingChange]]:
+    """Return a run's card, its config and what changes in it; `UserError` if there is none in the folder."""
     path = output / _CARD
     try:
         card = RunCard(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{output} holds no run to resume: cannot read {path}: {error}") from None
-    return card, config_from_dict(card.config, str(path))
+    config = config_from_dict(card.config, str(path))
+    return card, config, [SettingChange(**change) for change in card.changes]
 
 
 @contextmanager
@@ -96,12 +100,15 @@ def check_allowed(allow: Iterable[str]) -> None:
             field_of(name, "--allow-change")
 
 
-def check_continues(folder: Path, config: Config, shards: ShardSet, allow: Container[str]) -> None:
+def check_continues(
+    folder: Path, config: Config, changes: Sequence[SettingChange], shards: ShardSet, allow: Container[str]
+) -> None:
     """Check that a run may go on from a checkpoint.
 
     Args:
         folder: The checkpoint, whole.
         config: What the run is to go on with.
+        changes: What changes in it.
         shards: What it is to be trained on.
         allow: Fields that may differ, and ``data`` if the images may.
 
@@ -112,7 +119,12 @@ def check_continues(folder: Path, config: Config, shards: ShardSet, allow: Conta
     check_data(folder, identity_of(shards), allow)
     before = read_config(folder)
     saved = before.flat()
-    for name, value in config.flat().items():
+    step = read_manifest(folder)["step"]
+    count = shards.count("train")
+    # What was in force when the checkpoint was taken; a step beyond the new schedule's end is refused below.
+    schedule = make_schedule(config, count)
+    reached = joint_epoch_of(schedule, min(step, schedule.total_steps) - 1) if step else -1
+    for name, value in config_in_epoch(config, changes, reached).flat().items():
         if name in _FREE or saved[name] == value:
             continue
         difference = f"{folder} was trained with {name} = {saved[name]}, not {value}"
@@ -120,13 +132,11 @@ def check_continues(folder: Path, config: Config, shards: ShardSet, allow: Conta
             raise UserError(f"{difference}: other networks need another run; name another --out")
         if name not in allow:
             raise UserError(f"{difference}; to go on so anyway, add --allow-change {name}, or name another --out")
-    count = shards.count("train")
-    _check_place(folder, make_schedule(before, count), make_schedule(config, count))
+    _check_place(folder, step, make_schedule(before, count), schedule)
 
 
-def _check_place(folder: Path, before: Schedule, after: Schedule) -> None:
+def _check_place(folder: Path, step: int, before: Schedule, after: Schedule) -> None:
     """Check that what has been trained would have been the same steps of the new schedule."""
-    step = read_manifest(folder)["step"]
     for old in (span for span in before.spans if span.first_step < step):
         new = next((span for span in after.spans if span.stage is old.stage), None)
         same = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ray_advpose.cluster.layout import local_cpus, plan_layout
@@ -23,11 +23,12 @@ from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training
 from ray_advpose.config import Config
-from ray_advpose.data.checks import check_data
+from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import read_manifest
 from ray_advpose.training.schedule import make_schedule
+from ray_advpose.training.setting_changes import SettingChange, config_in_epoch
 
 _CUT = 128
 """Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
@@ -43,6 +44,7 @@ class SingleRun:
         output: The run's folder, absolute.
         storage: Folder or URI for checkpoints; None for one in the run's folder.
         allow_changes: Fields that may differ from what the run was trained with, and ``data``.
+        changes: Settings that change during stage 3.
     """
 
     config: Config
@@ -50,6 +52,7 @@ class SingleRun:
     output: Path
     storage: str | None = None
     allow_changes: Sequence[str] = ()
+    changes: Sequence[SettingChange] = ()
 
 
 def conduct_run(run: SingleRun, address: str | None) -> int:
@@ -67,7 +70,10 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
     """
     check_allowed(run.allow_changes)
     shards = check_data(run.config, run.data)
-    card = RunCard(run.config.model_dump(), str(shards.directory), _checkpoints(run))
+    for change in run.changes:
+        check_config(config_in_epoch(run.config, run.changes, change.after_joint_epochs), shards)
+    changes = [asdict(change) for change in run.changes]
+    card = RunCard(run.config.model_dump(), str(shards.directory), _checkpoints(run), changes)
     store = store_at(card.checkpoints)
     store.probe()
     checkpoint = last_whole(store, skipped=lambda sentence: print(sentence, flush=True))
@@ -83,7 +89,7 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
             print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
             with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
                 plan_layout(run.config, 1, **cluster_size())
-                outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes)
+                outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes)
     except KeyboardInterrupt:
         print(f"interrupted, without a checkpoint of this moment; {go_on}")
         return _CUT + signal.SIGINT
@@ -103,7 +109,7 @@ def _checkpoints(run: SingleRun) -> str:
 def _check_moved(run: SingleRun, card: RunCard, checkpoint: str | None) -> None:
     """Check that a run's checkpoints are not left behind by naming another place for them."""
     if checkpoint is None and has_run(run.output):
-        before, _ = read_card(run.output)
+        before, _, _ = read_card(run.output)
         if before.checkpoints != card.checkpoints and store_at(before.checkpoints).steps():
             raise UserError(
                 f"{run.output} keeps its checkpoints in {before.checkpoints}, and there are none in"
@@ -114,7 +120,7 @@ def _check_moved(run: SingleRun, card: RunCard, checkpoint: str | None) -> None:
 def _is_done(checkpoint: str, run: SingleRun, shards: ShardSet) -> bool:
     """Check that the run may go on from a checkpoint, and return whether it is at its end."""
     with fetched(checkpoint) as folder:
-        check_continues(folder, run.config, shards, run.allow_changes)
+        check_continues(folder, run.config, run.changes, shards, run.allow_changes)
         step: int = read_manifest(folder)["step"]
     return step >= make_schedule(run.config, shards.count("train")).total_steps
 

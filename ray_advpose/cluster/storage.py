@@ -56,6 +56,11 @@ def last_whole(store: CheckpointStore, skipped: Callable[[str], None]) -> str | 
     return None
 
 
+def step_at(place: str) -> int:
+    """Return the step of the checkpoint at a place, by its name."""
+    return step_of(place.partition("?")[0].rpartition("/")[2])
+
+
 def still_there(place: str) -> str:
     """Return a checkpoint's place, or that of the first one after it that is still there.
 
@@ -69,8 +74,7 @@ def still_there(place: str) -> str:
         UserError: Neither it nor a later one is there.
     """
     path, question, options = place.partition("?")
-    folder, _, name = path.rpartition("/")
-    store, wanted = store_at(f"{folder}{question}{options}"), step_of(name)
+    store, wanted = store_at(f"{path.rpartition('/')[0]}{question}{options}"), step_at(place)
     for step in store.steps():
         if step >= wanted:
             return store.place_of(step)

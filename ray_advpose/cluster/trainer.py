@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
@@ -16,8 +16,12 @@ from ray_advpose.cluster.records import LOG, read_history
 from ray_advpose.cluster.run_card import RunCard
 from ray_advpose.cluster.runtime import write_versions
 from ray_advpose.cluster.signals import StopRequest, stop_on_signals
+from ray_advpose.cluster.storage import step_at
 from ray_advpose.cluster.worker import train_assignment
 from ray_advpose.config import Config
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.training.schedule import make_schedule
+from ray_advpose.training.setting_changes import SettingChange, config_in_epoch, joint_epoch_of
 from ray_advpose.training.state import EpochRecord
 
 _MAX_FAILURES = 3
@@ -40,7 +44,12 @@ class Outcome:
 
 
 def run_training(
-    config: Config, card: RunCard, output: Path, checkpoint: str | None, allow_changes: Collection[str] = ()
+    config: Config,
+    card: RunCard,
+    output: Path,
+    checkpoint: str | None,
+    allow_changes: Collection[str] = (),
+    changes: Sequence[SettingChange] = (),
 ) -> Outcome:
     """Train through all stages on a connected Ray; log lines appear on the terminal.
 
@@ -52,6 +61,7 @@ def run_training(
         output: The run's folder, reachable from every node.
         checkpoint: Place of the checkpoint to go on from; None starts anew.
         allow_changes: What may differ from the checkpoint.
+        changes: Settings that change during stage 3.
 
     Raises:
         UserError: A worker found a mistake of the user's, such as a damaged shard.
@@ -67,19 +77,44 @@ def run_training(
         output=str(output),
         checkpoint=checkpoint,
         checkpoints=card.checkpoints,
-        report_whole=False,
+        # A change of settings goes on from the checkpoint of the epoch before.
+        report_whole=bool(changes),
         allow_changes=tuple(allow_changes),
     )
+    stretches = _Stretches(config, changes, ShardSet.open(Path(card.data)).count("train"))
     with _echoed(output / LOG), stop_on_signals() as stop:
         group = WorkerGroup(f"train-{uuid.uuid4().hex[:12]}", _layout(config, output), train_assignment)
         try:
-            last = _serve_to_the_end(group, assignment, stop)
+            last = _serve_to_the_end(group, assignment, stretches, stop)
         finally:
             group.close(_CLOSE_TIMEOUT_S)
     return Outcome(read_history(output), stop.signal if last.cut else None, last.checkpoint)
 
 
-def _serve_to_the_end(group: WorkerGroup, assignment: Assignment, stop: StopRequest) -> Report:
+class _Stretches:
+    """The stretches of a run with one config each."""
+
+    def __init__(self, config: Config, changes: Sequence[SettingChange], train_images: int) -> None:
+        if changes:
+            config = config.replaced({"run.checkpoint_every_epochs": 1})
+        self._config = config
+        self._changes = changes
+        self._schedule = make_schedule(config, train_images)
+
+    def from_step(self, assignment: Assignment, step: int, checkpoint: str | None) -> Assignment:
+        """Return the assignment that trains on from a step."""
+        if not self._changes or step >= self._schedule.total_steps:
+            return replace(assignment, checkpoint=checkpoint)
+        config = config_in_epoch(self._config, self._changes, joint_epoch_of(self._schedule, step))
+        return replace(assignment, config=config.model_dump(), checkpoint=checkpoint, any_member=True)
+
+    def change_at(self, report: Report) -> bool:
+        """Whether another stretch begins after a report."""
+        done = report.metrics.get("joint_epochs")
+        return not report.done and any(change.after_joint_epochs == done for change in self._changes)
+
+
+def _serve_to_the_end(group: WorkerGroup, assignment: Assignment, stretches: _Stretches, stop: StopRequest) -> Report:
     asked = False
 
     def pass_on_a_stop() -> None:
@@ -89,13 +124,19 @@ def _serve_to_the_end(group: WorkerGroup, assignment: Assignment, stop: StopRequ
             print(f"{stop.signal.name}: stopping after a checkpoint; once more stops at once", flush=True)
             group.ask_to_stop()
 
-    group.assign(assignment)
+    start = step_at(assignment.checkpoint) if assignment.checkpoint else 0
+    group.assign(stretches.from_step(assignment, start, assignment.checkpoint))
     while True:
         report = group.next_report(pass_on_a_stop)
         if report.done or report.cut:
             group.dismiss()
             return report
-        group.go_on()
+        if stretches.change_at(report):
+            group.dismiss()
+            asked = False  # a wish to stop ends with the stretch it was for
+            group.assign(stretches.from_step(assignment, int(report.metrics["step"]), report.checkpoint))
+        else:
+            group.go_on()
 
 
 def _layout(config: Config, output: Path) -> GroupLayout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray_advpose.cluster.sample_log import logged
 from ray_advpose.cluster.saving import CheckpointSaver, checkpoint_saver
 from ray_advpose.cluster.serving import Metrics, Session
 from ray_advpose.cluster.storage import fetched, share_checkpoint, store_at
+from ray_advpose.cluster.stretches import Stretch, StretchRecorder
 from ray_advpose.cluster.watch import Call, Watch
 from ray_advpose.cluster.worker_records import record_worker
 from ray_advpose.config import config_from_dict
@@ -28,10 +30,12 @@ from ray_advpose.errors import UserError
 from ray_advpose.sections import RunSection
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.checkpoint import DataIdentity, load_checkpoint, take_snapshot
+from ray_advpose.training.digests import digests
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.pose_stage import ends_pose_stage, load_pose_stage
 from ray_advpose.training.schedule import Stage, make_schedule
 from ray_advpose.training.state import EpochRecord, TrainState, make_state
+from ray_advpose.training.take_over import load_member
 
 _ELASTIC_EVERY_S = 60.0
 
@@ -45,6 +49,7 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
         assignment: Config, data, where to write, where to start from.
         session: Speaks with the trial.
     """
+    taken_at = time.time()
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     config = config_from_dict(assignment.config, f"trial {assignment.trial_id}")
@@ -55,8 +60,18 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
     identity = identity_of(shards)
     schedule = make_schedule(config, shards.count("train"))
     state = make_state(config, len(task.skeleton.joints), ray.train.torch.get_device())
-    source = _take_up(state, assignment, identity)
+    source, mapped = _take_up(state, assignment, identity)
     output = Path(assignment.output)
+    stretch = Stretch(
+        assignment.generation,
+        source,
+        state.step,
+        taken_at,
+        time.time(),
+        trained_at=0.0,
+        mapped=mapped,
+        digests=digests(state.state_dict()) if assignment.generation else {},
+    )
     record_worker(output, rank, workers, state.step)
     validation = ScoredSplit(shards, "val", task)
     with ExitStack() as open_until_left:
@@ -74,7 +89,8 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
         )
         if config.run.log_samples:
             batches = logged(batches, output, rank)
-        interruptions = _Interruptions(state, session, saver, records)
+        recorder = StretchRecorder(output, stretch) if rank == 0 else None
+        interruptions = _Interruptions(state, session, saver, records, recorder)
 
         def validate() -> float:
             score = validation.score(state.pose_net)
@@ -123,19 +139,21 @@ def _be_deterministic(wanted: bool) -> None:
     torch.use_deterministic_algorithms(wanted)
 
 
-def _take_up(state: TrainState, assignment: Assignment, identity: DataIdentity) -> str | None:
-    """Load what the assignment starts from and return its place."""
-    place = assignment.checkpoint or assignment.pose_stage
+def _take_up(state: TrainState, assignment: Assignment, identity: DataIdentity) -> tuple[str | None, list[str]]:
+    """Load what the assignment starts from; return its place, and fields in which heads were mapped."""
+    place, mapped = assignment.checkpoint or assignment.pose_stage, list[str]()
     if place is None:
-        return None
+        return None, mapped
     with fetched(place) as folder:
-        if assignment.checkpoint is not None:
+        if assignment.checkpoint is not None and assignment.any_member:
+            mapped = load_member(folder, state, identity, assignment.allow_changes)
+        elif assignment.checkpoint is not None:
             load_checkpoint(folder, state, identity, assignment.allow_changes)
         else:
             load_pose_stage(folder, state, identity)
     if not place.startswith(f"{assignment.checkpoints.partition('?')[0]}/"):
         state.lineage.append(place)
-    return place
+    return place, mapped
 
 
 class _Interruptions:
@@ -147,7 +165,12 @@ class _Interruptions:
     """
 
     def __init__(
-        self, state: TrainState, session: Session, saver: CheckpointSaver | None, records: RunRecords | None
+        self,
+        state: TrainState,
+        session: Session,
+        saver: CheckpointSaver | None,
+        records: RunRecords | None,
+        recorder: StretchRecorder | None,
     ) -> None:
         self.watch = Watch(state.step, _checkpoint_every_s(state.config.run), session.stop_wanted)
         self.checkpoint: str | None = None
@@ -155,6 +178,7 @@ class _Interruptions:
         self._session = session
         self._saver = saver
         self._records = records
+        self._recorder = recorder
 
     def go_on_to_the_next_epoch(self, saved: bool) -> bool:
         """As `go_on`, at an epoch's end; ``saved`` tells whether its checkpoint has been taken."""
@@ -165,6 +189,8 @@ class _Interruptions:
 
     def go_on(self) -> bool:
         """Take a checkpoint if one is due, and return whether training goes on; asked on every rank."""
+        if self._recorder is not None:
+            self._recorder.stepped()
         call = self.watch.call(self._state.step)
         if call is Call.GO_ON:
             return True

@@ -20,9 +20,12 @@ from ray_advpose.pose.score import Score
 from ray_advpose.presets import ARMS
 from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
 from ray_advpose.report.ranking import TrialOutcome
-from ray_advpose.search.population import Search, has_search, read_search, trial_folder
+from ray_advpose.search.places import trial_folder
+from ray_advpose.search.population import Search, has_search, read_search
 from ray_advpose.search.progress import FAILED, FINISHED
+from ray_advpose.search.scheduling import RunAll
 from ray_advpose.search.session import exit_code, new_search, train_population, unchanged_data
+from ray_advpose.search.space import SearchSpace
 
 _ALL = "all"
 
@@ -55,10 +58,9 @@ def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Se
     return new_search(
         base,
         data,
+        space=SearchSpace(fields={}, scheduling=RunAll()),
+        trials=len(trials),
         overrides=[{**ARMS[arm], "run.seed": seed} for arm, seed in trials],
-        # A rung at the end of stage 3 alone stops nobody.
-        grace_joint_epochs=base.stages.joint_epochs,
-        reduction_factor=2,
         labels=[f"{arm} seed {seed}" for arm, seed in trials],
     )
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 
 from ray_advpose.cluster.group import GroupLayout
 from ray_advpose.cluster.layout import Layout
@@ -20,16 +18,20 @@ from ray_advpose.cluster.worker import train_assignment
 from ray_advpose.config import Config, config_from_dict
 from ray_advpose.errors import UserError
 from ray_advpose.report.ranking import TrialOutcome
+from ray_advpose.search.lineage import LINEAGE
+from ray_advpose.search.places import trial_folder
 from ray_advpose.search.progress import CUT, FAILED, SearchProgress, read_endings
+from ray_advpose.search.scheduling import Exploiting
+from ray_advpose.search.space import SearchSpace
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
+from ray_advpose.search.tune_parts import make_scheduler, make_searcher, parameters
 from ray_advpose.training.pose_stage import pose_stage_key
 
 _SEARCH = "search.json"
 _TUNE = "tune"
 _ENDINGS = "endings.json"
-_TRIALS = "trials"
-# Tune's folder of a trial: its class, its name (the search's and its own number), and what it tries.
-_TRIAL_FOLDER = re.compile(r"_[0-9a-f]+_(\d{5,})")
+# Tune's folder of a trial: its class, its name (the search's and perhaps its number), its place in the order, ...
+_TRIAL_FOLDER = re.compile(r"JointTrainingTrial_([0-9a-f]+(?:_\d{5,})?)_(\d+)_")
 # A trial whose workers died this often, beyond what its worker group takes, has something wrong with it.
 _TRIAL_FAILURES = 2
 _WORKER_FAILURES = 3
@@ -44,9 +46,9 @@ class Search:
         data: Absolute path of the prepared data.
         fingerprint: Of the data.
         score_name: What trials are ranked by, e.g. ``PCK@0.2``.
-        overrides: One mapping of dotted fields to values a trial.
-        grace_joint_epochs: Epochs of stage 3 that every trial gets before it can be stopped.
-        reduction_factor: One in this many trials passes a rung.
+        space: What is searched, and what becomes of trials while they train.
+        trials: How many.
+        overrides: One mapping of dotted fields to values a trial; empty if they are found on the way.
         labels: What each trial is called, where it is more than one draw among many; else empty.
     """
 
@@ -54,9 +56,9 @@ class Search:
     data: str
     fingerprint: str
     score_name: str
+    space: SearchSpace
+    trials: int
     overrides: list[dict[str, Any]]
-    grace_joint_epochs: int
-    reduction_factor: int
     labels: list[str] = field(default_factory=list)
 
     @property
@@ -64,14 +66,28 @@ class Search:
         """The base config."""
         return config_from_dict(self.base, _SEARCH)
 
+    @property
+    def every_joint_epochs(self) -> int:
+        """Epochs of stage 3 between two moments at which trials may copy each other."""
+        assert isinstance(self.space.scheduling, Exploiting)
+        return self.space.scheduling.every_joint_epochs
+
+
+_ADAPTER = TypeAdapter(Search)
+
 
 def read_search(output: Path) -> Search:
     """Read what a search was started with; `UserError` if there is none in the folder."""
     path = output / _SEARCH
     try:
-        return Search(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{output} holds no search to resume: cannot read {path}: {error}") from None
+        return _ADAPTER.validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{where}: {first['msg']}, found {first['input']!r:.80}"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise UserError(f"{output} holds no search to resume: cannot read {path}: {reason}")
 
 
 def has_search(output: Path) -> bool:
@@ -92,44 +108,52 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
     """
     output.mkdir(parents=True, exist_ok=True)
     trainable = _trainable(search, output, layout)
-    space = {"overrides": tune.grid_search(search.overrides)}
     if tune.Tuner.can_restore(str(output / _TUNE)):
-        tuner = tune.Tuner.restore(str(output / _TUNE), trainable, resume_errored=True, param_space=space)
-    else:
-        (output / _SEARCH).write_text(json.dumps(asdict(search), indent=1), encoding="utf-8")
-        tuner = tune.Tuner(
-            trainable,
-            param_space=space,
-            tune_config=tune.TuneConfig(metric="metric", mode="max", scheduler=_scheduler(search), reuse_actors=True),
-            run_config=tune.RunConfig(
-                name=_TUNE,
-                storage_path=str(output),
-                failure_config=tune.FailureConfig(max_failures=_TRIAL_FAILURES),
-                callbacks=[
-                    SearchProgress(output / _ENDINGS, search.overrides, search.labels, layout.slots, search.score_name)
-                ],
-                verbose=0,
-            ),
+        tuner = tune.Tuner.restore(
+            str(output / _TUNE), trainable, resume_errored=True, param_space=parameters(search.overrides)
         )
+    else:
+        (output / _SEARCH).write_bytes(_ADAPTER.dump_json(search, indent=1))
+        tuner = _tuner(search, trainable, output, layout)
     results = tuner.fit()
     endings = read_endings(output / _ENDINGS)
-    # A restored search lists its trials in another order than it made them in.
-    outcomes = {
-        number: _outcome(result, search.overrides[number], endings, output) for number, result in _numbered(results)
-    }
-    return [outcomes[number] for number in sorted(outcomes)]
+    # A restored search lists its trials in another order than it made them in; those never started have no folder.
+    named = [(match, result) for result in results if (match := _TRIAL_FOLDER.search(Path(str(result.path)).name))]
+    return [
+        _outcome(match[1], result, endings, output) for match, result in sorted(named, key=lambda each: int(each[0][2]))
+    ]
 
 
-def _numbered(results: Any) -> Iterator[tuple[int, Any]]:
-    """Yield every result with its trial's place in the list of overrides; those never started have none yet."""
-    for result in results:
-        if match := _TRIAL_FOLDER.search(Path(str(result.path)).name):
-            yield int(match[1]), result
-
-
-def trial_folder(output: Path, trial_id: str) -> Path:
-    """Return the folder of a trial's config, log, history, events and checkpoints."""
-    return output / _TRIALS / trial_id
+def _tuner(search: Search, trainable: Any, output: Path, layout: Layout) -> tune.Tuner:
+    seed = search.config.run.seed
+    return tune.Tuner(
+        trainable,
+        param_space=parameters(search.overrides),
+        tune_config=tune.TuneConfig(
+            metric="metric",
+            mode="max",
+            scheduler=make_scheduler(search.space, search.trials, search.config, output),
+            search_alg=make_searcher(search.space, seed, layout.slots),
+            num_samples=1 if search.overrides else search.trials,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=_TUNE,
+            storage_path=str(output),
+            failure_config=tune.FailureConfig(max_failures=_TRIAL_FAILURES),
+            callbacks=[
+                SearchProgress(
+                    endings=output / _ENDINGS,
+                    lineage=output / LINEAGE,
+                    trials=search.trials,
+                    labels=search.labels,
+                    slots=layout.slots,
+                    score_name=search.score_name,
+                )
+            ],
+            verbose=0,
+        ),
+    )
 
 
 def _trainable(search: Search, output: Path, layout: Layout) -> Any:
@@ -163,21 +187,10 @@ def _shared_pose_stages(search: Search) -> frozenset[str]:
     return frozenset(key for key, trials in keys.items() if trials > 1)
 
 
-def _scheduler(search: Search) -> ASHAScheduler:
-    joint_epochs = search.config.stages.joint_epochs
-    return ASHAScheduler(
-        time_attr="joint_epochs",
-        max_t=joint_epochs,
-        grace_period=min(search.grace_joint_epochs, joint_epochs),
-        reduction_factor=search.reduction_factor,
-    )
-
-
-def _outcome(result: Any, overrides: dict[str, Any], endings: dict[str, str], output: Path) -> TrialOutcome:
-    trial_id = str((result.metrics or {}).get("trial_id", Path(result.path).name))
+def _outcome(trial_id: str, result: Any, endings: dict[str, str], output: Path) -> TrialOutcome:
     return TrialOutcome(
         trial_id=trial_id,
         ending=endings.get(trial_id, FAILED if result.error else CUT),
-        overrides=overrides,
+        overrides=result.config["overrides"],
         history=read_history(trial_folder(output, trial_id)),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from ray_advpose.cluster.records import clock
+from ray_advpose.search.lineage import Lineage
 
 FINISHED, STOPPED, FAILED, CUT = "finished", "stopped early", "failed", "cut"
 
@@ -26,31 +27,54 @@ class SearchProgress(tune.Callback):
     """
 
     def __init__(
-        self, endings: Path, overrides: list[dict[str, Any]], labels: list[str], slots: int, score_name: str
+        self, endings: Path, lineage: Path, trials: int, labels: list[str], slots: int, score_name: str
     ) -> None:
         """Take what there is to tell.
 
         Args:
             endings: The file in which endings are noted.
-            overrides: What each trial tries.
+            lineage: The file that says which trials copied which.
+            trials: How many there are.
             labels: What each trial is called in front of its name; may be empty.
             slots: Trials that run at a time.
             score_name: What the score is, e.g. ``PCK@0.2``.
         """
         self._endings = endings
-        self._trials = len(overrides)
-        self._overrides = overrides
+        self._lineage = lineage
+        self._trials = trials
         self._labels = labels
         self._slots = slots
         self._score_name = score_name
         self._shares: dict[str, float] = {}
         self._first_shares: dict[str, float] = {}
+        self._lineage_bytes = 0
+        self._told_barrier = 0
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Start the clock; called at each start of the search, also when it goes on after a cut."""
         self._started = time.monotonic()
         self._first_report = self._started
         self._shares, self._first_shares = {}, {}
+        self._told_barrier = Lineage(self._lineage).decided
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Print who has copied whom since the last look."""
+        size = self._lineage.stat().st_size if self._lineage.is_file() else 0
+        if size == self._lineage_bytes:
+            return
+        self._lineage_bytes = size
+        lineage = Lineage(self._lineage)
+        for exploit in lineage.exploits:
+            if exploit.barrier > self._told_barrier:
+                changes = ", ".join(
+                    f"{name} {_short(before)} -> {_short(after)}" for name, (before, after) in exploit.changes.items()
+                )
+                self._say(
+                    f"trial {exploit.trial} ({self._score_name} {exploit.score:.1f}) goes on as a copy of trial"
+                    f" {exploit.donor} ({exploit.donor_score:.1f}) from step {exploit.step}",
+                    changes,
+                )
+        self._told_barrier = lineage.decided
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -91,7 +115,7 @@ class SearchProgress(tune.Callback):
     def _name(self, trial: Any) -> str:
         if not self._labels:
             return str(trial.trial_id)
-        return f"{self._labels[self._overrides.index(trial.config['overrides'])]} ({trial.trial_id})"
+        return f"{self._labels[int(trial.trial_id.rpartition('_')[2])]} ({trial.trial_id})"
 
     def _write_ending(self, trial: Any, ending: str) -> None:
         endings = read_endings(self._endings) | {trial.trial_id: ending}
@@ -113,6 +137,10 @@ class SearchProgress(tune.Callback):
 
     def _say(self, *parts: str) -> None:
         print(f"[{clock(time.monotonic() - self._started)}] " + " | ".join(parts), flush=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _share(result: dict[str, Any]) -> float:

@@ -1,19 +1,24 @@
-"""What a finished search leaves behind: ranked table, best configuration, best checkpoint, picture."""
+"""What a finished search leaves behind: ranked table, best configuration, best checkpoint, its schedule."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
-from ray_advpose.cluster.run_card import CHECKPOINTS
-from ray_advpose.cluster.storage import store_at
-from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranked, ranking_rows
-from ray_advpose.search.population import Search, trial_folder
+from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranking_rows
+from ray_advpose.search.lineage import LINEAGE, Lineage, Stretch
+from ray_advpose.search.places import ScoredCheckpoint, scored_checkpoints
+from ray_advpose.search.population import Search
+from ray_advpose.training.checkpoint import read_config
+from ray_advpose.training.setting_changes import SettingChange, changes_text
 
 
 def write_results(search: Search, outcomes: Sequence[TrialOutcome], output: Path) -> Path | None:
     """Write ``ranked.md``, ``best_config.yaml`` and ``best_checkpoint/``.
+
+    If trials copied others, also ``best_schedule.yaml``: all settings that led to the best checkpoint.
 
     Args:
         search: What was searched.
@@ -25,25 +30,30 @@ def write_results(search: Search, outcomes: Sequence[TrialOutcome], output: Path
     """
     header, rows = ranking_rows(outcomes, search.score_name)
     (output / "ranked.md").write_text(markdown_table(header, rows), encoding="utf-8")
-    for outcome in ranked(outcomes):
-        folder = trial_folder(output, outcome.trial_id)
-        source = _best_checkpoint(outcome, folder)
-        if source is None:
-            continue
-        config = search.config.replaced(outcome.overrides, outcome.trial_id)
-        (output / "best_config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        target, partial = output / "best_checkpoint", output / ".best_checkpoint.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        return target
-    return None
+    best = max(scored_checkpoints(output), key=lambda each: (each.score, -each.step, each.trial_id), default=None)
+    if best is None:
+        return None
+    (output / "best_config.yaml").write_text(read_config(best.place).to_yaml(), encoding="utf-8")
+    lineage = Lineage(output / LINEAGE)
+    if lineage.exploits:
+        path = lineage.path_to(_number(best), best.generation, search.overrides)
+        (output / "best_schedule.yaml").write_text(_schedule(search, path), encoding="utf-8")
+    target, partial = output / "best_checkpoint", output / ".best_checkpoint.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(best.place, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
 
 
-def _best_checkpoint(outcome: TrialOutcome, folder: Path) -> Path | None:
-    """Return the kept checkpoint of a trial with the highest score."""
-    store = store_at(str(folder / CHECKPOINTS))
-    kept = store.steps()
-    scored = [record for record in outcome.history if record.step in kept]
-    return Path(store.place_of(max(scored, key=lambda record: record.metric).step)) if scored else None
+def _schedule(search: Search, path: Sequence[Stretch]) -> str:
+    """Return the file that trains a fresh network along a path of settings."""
+    changes = []
+    for before, after in pairwise(path):
+        changed = {name: value for name, value in after.overrides.items() if before.overrides[name] != value}
+        changes.append(SettingChange(after.barrier * search.every_joint_epochs, changed))
+    return changes_text(search.config.replaced(path[0].overrides, "the path's start"), changes)
+
+
+def _number(checkpoint: ScoredCheckpoint) -> int:
+    return int(checkpoint.trial_id.rpartition("_")[2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from ray_advpose.errors import UserError
 from ray_advpose.pose.metrics import PCK_THRESHOLDS
 from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_table
 from ray_advpose.report.validation_picture import prediction_picture
+from ray_advpose.search.domains import Choice
 from ray_advpose.search.population import Search, run_search
 from ray_advpose.search.progress import CUT
 from ray_advpose.search.results import write_results
+from ray_advpose.search.scheduling import Exploiting
+from ray_advpose.search.space import SearchSpace
 
 # A log file has no width of its own.
 _LOG_COLUMNS = 130
@@ -32,9 +35,9 @@ _CUT_EXIT_CODE = 130
 def new_search(
     base: Config,
     data: Path,
+    space: SearchSpace,
+    trials: int,
     overrides: list[dict[str, Any]],
-    grace_joint_epochs: int,
-    reduction_factor: int,
     labels: Sequence[str] = (),
 ) -> Search:
     """Lay out a search over prepared data; arguments as the fields of `Search`.
@@ -46,17 +49,26 @@ def new_search(
         raise UserError("run.min_workers is for a single run; the trials of a population keep their workers")
     shards = check_data(base, data)
     for trial, fields in enumerate(overrides):
-        check_config(base.replaced(fields, f"trial {trial}"), shards)
+        for reachable in (fields, *_extremes(space, fields)):
+            check_config(base.replaced(reachable, f"trial {trial}"), shards)
     return Search(
         base=base.model_dump(),
         data=str(shards.directory),
         fingerprint=shards.fingerprint,
         score_name=_score_name(shards),
+        space=space,
+        trials=trials,
         overrides=overrides,
-        grace_joint_epochs=grace_joint_epochs,
-        reduction_factor=reduction_factor,
         labels=list(labels),
     )
+
+
+def _extremes(space: SearchSpace, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the least and the most that a trial's numbers may come to; all at once, as they share the canvas."""
+    if isinstance(space.scheduling, Exploiting):
+        numbers = [name for name in space.scheduling.mutate if not isinstance(space.fields[name], Choice)]
+        for end in (0, -1):
+            yield {**fields, **{name: space.fields[name].extremes[end] for name in numbers}}
 
 
 def _score_name(shards: ShardSet) -> str:
@@ -96,7 +108,7 @@ def unchanged_data(search: Search, output: Path) -> ShardSet:
 
 def train_population(search: Search, output: Path, address: str | None) -> list[TrialOutcome]:
     """Train all trials on a cluster, arguments as `conduct`; `UserError` if not one trial fits it."""
-    config, trials = search.config, len(search.overrides)
+    config, trials = search.config, search.trials
     cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
     with cluster:
         layout = plan_layout(config, trials, **cluster_size())
@@ -107,7 +119,7 @@ def train_population(search: Search, output: Path, address: str | None) -> list[
 
 def exit_code(search: Search, outcomes: Sequence[TrialOutcome], go_on: str, otherwise: int) -> int:
     """Return the command's exit code; if the search was cut, say how to go on with it."""
-    if len(outcomes) == len(search.overrides) and all(outcome.ending != CUT for outcome in outcomes):
+    if len(outcomes) == search.trials and all(outcome.ending != CUT for outcome in outcomes):
         return otherwise
     print(f"the search was cut; go on with: {go_on}")
     return _CUT_EXIT_CODE
@@ -135,6 +147,7 @@ def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: Sh
     with (output / "ranked.md").open("a", encoding="utf-8") as ranked:
         ranked.write(f"\n{definition}.\n")
     print(f"{definition}. Best checkpoint: {scored.score.pooled:.2f}")
-    for name in ("ranked.md", "best_config.yaml", "best_checkpoint", "validation.png"):
-        print(f"  {output / name}")
+    for name in ("ranked.md", "best_config.yaml", "best_schedule.yaml", "best_checkpoint", "validation.png"):
+        if (output / name).exists():
+            print(f"  {output / name}")
     return exit_code(search, outcomes, go_on, otherwise=0)

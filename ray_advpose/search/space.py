@@ -1,4 +1,4 @@
-"""Search spaces: which fields of a config a population explores, within which bounds.
+"""Search spaces: which fields of a config a population explores, within which bounds, and how.
 
 A space is a Python file that sets ``SPACE``; see `search_spaces/`.
 """
@@ -8,80 +8,18 @@ from __future__ import annotations
 import math
 import runpy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ray_advpose.config import Config
 from ray_advpose.counter import Purpose, generator
-from ray_advpose.errors import UserError
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some values."""
-
-    values: tuple[Any, ...]
-
-    def __post_init__(self) -> None:
-        if not self.values:
-            raise ValueError("a Choice needs at least one value")
-
-    def at(self, quantile: float) -> Any:
-        """Return the value at a quantile in [0, 1)."""
-        return self.values[int(quantile * len(self.values))]
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """Values that must all be valid for the domain to be."""
-        return self.values
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Any number between two bounds."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"Uniform({self.low}, {self.high}): the first bound must be below the second")
-
-    def at(self, quantile: float) -> float:
-        """Return the value at a quantile in [0, 1)."""
-        return self.low + quantile * (self.high - self.low)
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """Values that must all be valid for the domain to be."""
-        return (self.low, self.high)
-
-
-@dataclass(frozen=True)
-class LogUniform:
-    """Any number between two positive bounds, evenly in its logarithm."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise ValueError(f"LogUniform({self.low}, {self.high}): the bounds must be positive and rising")
-
-    def at(self, quantile: float) -> float:
-        """Return the value at a quantile in [0, 1)."""
-        return math.exp(math.log(self.low) + quantile * math.log(self.high / self.low))
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """Values that must all be valid for the domain to be."""
-        return (self.low, self.high)
-
-
-Domain = Choice | Uniform | LogUniform
+from ray_advpose.errors import UserError, nearest
+from ray_advpose.search.domains import AnyDomain, Choice, Domain
+from ray_advpose.search.scheduling import Exploiting, Halving, Scheduling
 
 _FIXED = ("run.", "stages.")
 
@@ -91,26 +29,49 @@ class SearchSpace:
     """What a population explores.
 
     Attributes:
-        trials: How many configurations are tried, unless the command says otherwise.
-        fields: A domain for each dotted config field.
-        grace_joint_epochs: Epochs of stage 3 that every trial gets before it can be stopped; what a
-            space usually varies has no effect before.
-        reduction_factor: At each rung, one in this many trials goes on (asynchronous successive halving).
+        fields: A domain for each dotted config field. Each trial starts with one value of each.
+        trials: How many configurations are tried, unless the command says otherwise; with ``grid``
+            None, for all combinations.
+        scheduling: What becomes of trials while they train.
+        draw: ``latin``: a Latin hypercube, which covers each field evenly; ``random``: independent
+            draws; ``grid``: all combinations of choices; ``optuna``: one after the other, by what
+            came of those before (needs the package).
     """
 
-    trials: int
     fields: Mapping[str, Domain]
-    grace_joint_epochs: int = 1
-    reduction_factor: int = 2
+    trials: int | None = None
+    scheduling: Scheduling = field(default_factory=Halving)
+    draw: Literal["latin", "random", "grid", "optuna"] = "latin"
 
-    def draw(self, trials: int, seed: int) -> list[dict[str, Any]]:
-        """Draw the trials' overrides: a Latin hypercube, so that each field is covered evenly.
+    @property
+    def combinations(self) -> int:
+        """How many there are of choices."""
+        return math.prod(len(domain.extremes) for domain in self.fields.values())
 
-        Two values of a choice are both tried as soon as there are two trials, which independent
-        draws would not promise.
+    def count(self) -> int:
+        """Return how many trials there are unless the command says otherwise."""
+        if self.draw != "grid":
+            return self.trials or 0
+        return self.combinations if self.trials is None else min(self.trials, self.combinations)
+
+    def drawn(self, trials: int, seed: int) -> list[dict[str, Any]]:
+        """Draw the trials' overrides; empty if they are not known before the search.
+
+        Args:
+            trials: How many; the first ones of a grid.
+            seed: Of the draws.
         """
+        if self.draw == "optuna":
+            return []
+        if self.draw == "grid":
+            combinations = product(*(domain.extremes for domain in self.fields.values()))
+            return [dict(zip(self.fields, values, strict=True)) for values in combinations][:trials]
         rng = generator(seed, Purpose.SEARCH_DRAW)
-        quantiles = {name: (rng.permutation(trials) + np.asarray(rng.random(trials))) / trials for name in self.fields}
+        # Of a Latin hypercube both values of a choice are tried as soon as there are two trials, which
+        # independent draws would not promise.
+        strata = {name: rng.permutation(trials) for name in self.fields} if self.draw == "latin" else None
+        inner = {name: np.asarray(rng.random(trials)) for name in self.fields}
+        quantiles = {name: (strata[name] + inner[name]) / trials if strata else inner[name] for name in self.fields}
         return [
             {name: domain.at(float(quantiles[name][trial])) for name, domain in self.fields.items()}
             for trial in range(trials)
@@ -120,24 +81,38 @@ class SearchSpace:
         """Return the space after trying every bound of every field on the base config.
 
         Raises:
-            UserError: A field that does not exist or a bound that the field does not allow.
+            UserError: A field that does not exist, a bound that the field does not allow, or settings
+                that do not go together.
         """
-        for name, value, valid in (
-            ("trials", self.trials, self.trials >= 1),
-            ("grace_joint_epochs", self.grace_joint_epochs, self.grace_joint_epochs >= 1),
-            ("reduction_factor", self.reduction_factor, self.reduction_factor >= 2),
-            ("fields", self.fields, len(self.fields) > 0),
-        ):
-            if not valid:
-                raise UserError(f"{source}: SPACE.{name} = {value!r} is out of bounds")
+        if not self.fields:
+            raise UserError(f"{source}: SPACE.fields is empty")
         for name, domain in self.fields.items():
-            if not isinstance(domain, Domain):
+            if not isinstance(domain, AnyDomain):
                 raise UserError(f"{source}: {name} = {domain!r} is no Choice, Uniform or LogUniform")
             if name.startswith(_FIXED):
                 raise UserError(f"{source}: {name} cannot be searched: machines and budget are planned for all trials")
             for value in domain.extremes:
                 base.replaced({name: value}, source)
+            if self.draw == "grid" and not isinstance(domain, Choice):
+                raise UserError(f"{source}: draw = 'grid' needs a Choice for {name}, not {domain!r}")
+        if self.count() < 1:
+            raise UserError(f"{source}: SPACE.trials = {self.trials!r}: expected at least 1")
+        if isinstance(self.scheduling, Exploiting):
+            self._check_exploiting(self.scheduling, source)
         return self
+
+    def _check_exploiting(self, scheduling: Exploiting, source: str) -> None:
+        if self.draw == "optuna":
+            raise UserError(f"{source}: trials that copy each other all start at once, and draw = 'optuna' does not")
+        for name in scheduling.mutate:
+            if name not in self.fields:
+                raise UserError(f"{source}: mutate names {name!r}, which has no domain{nearest(name, self.fields)}")
+            if len(set(self.fields[name].extremes)) < 2:
+                raise UserError(f"{source}: mutate names {name}, which has one value only")
+        for name, domain in self.fields.items():
+            arm_varies = name.endswith(".enabled") and len(set(domain.extremes)) > 1
+            if arm_varies or (name == "optim.optimizer" and len(set(domain.extremes)) > 1):
+                raise UserError(f"{source}: {name} cannot be searched by trials that copy each other")
 
 
 def load_space(path: Path, base: Config) -> SearchSpace:

@@ -7,7 +7,6 @@ its worker group stays alive and is merely given another assignment.
 from __future__ import annotations
 
 import dataclasses
-import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ from ray.tune.result import DONE, SHOULD_CHECKPOINT
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
-from ray_advpose.cluster.run_card import CHECKPOINTS
 from ray_advpose.cluster.serving import TrainFunction
 from ray_advpose.cluster.storage import is_whole, still_there
 from ray_advpose.config import config_from_dict
+from ray_advpose.search.places import Pointer, checkpoints_of, trial_folder
 from ray_advpose.training.pose_stage import pose_stage_key
 
-_POINTER = "pointer.json"
 _CLOSE_TIMEOUT_S = 8.0
 
 
@@ -94,23 +92,43 @@ class JointTrainingTrial(tune.Trainable):
         report = self._group.next_report()
         if report.checkpoint is not None:
             self._checkpoint = report.checkpoint
-        return {**report.metrics, DONE: report.done, SHOULD_CHECKPOINT: report.checkpoint is not None}
+        return {
+            **report.metrics,
+            "generation": self._generation,
+            "checkpoint": self._checkpoint or "",
+            DONE: report.done,
+            SHOULD_CHECKPOINT: report.checkpoint is not None,
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write where the newest checkpoint is that came with, or before, the report last returned."""
-        pointer = {"trial_id": self.trial_id, "generation": self._generation, "checkpoint": self._checkpoint}
-        Path(checkpoint_dir, _POINTER).write_text(json.dumps(pointer), encoding="utf-8")
+        Pointer(self.trial_id, self._generation, self._checkpoint).write(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Start the next assignment from the checkpoint that a trial, this or another, has saved.
+        """Start the next assignment from where this trial was saved, or from what it is to copy.
 
         Raises:
-            UserError: It is gone, and so is every later one of the same trial.
+            UserError: That checkpoint is gone, and so is every later one beside it.
         """
-        pointer = json.loads(Path(checkpoint, _POINTER).read_text(encoding="utf-8"))
+        pointer = Pointer.read(Path(checkpoint))
         self._dismiss()
-        self._checkpoint = still_there(pointer["checkpoint"]) if pointer["checkpoint"] else None
-        self._generation = pointer["generation"] + 1
+        self._checkpoint = still_there(pointer.checkpoint) if pointer.checkpoint else None
+        self._generation = pointer.generation
+
+    def exploit(self, overrides: dict[str, Any], checkpoint: str, generation: int) -> None:
+        """Go on as a copy of another trial, on the same workers, from the next step on.
+
+        Args:
+            overrides: The copy's settings.
+            checkpoint: What it starts from.
+            generation: How often this trial has copied another by now.
+
+        Raises:
+            UserError: The overrides do not make a valid config.
+        """
+        self._dismiss()
+        self._take_up({"overrides": overrides})
+        self._checkpoint, self._generation = checkpoint, generation
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Leave the current trial and become another one; its assignment waits for the first step.
@@ -127,7 +145,7 @@ class JointTrainingTrial(tune.Trainable):
         self._group.close(_CLOSE_TIMEOUT_S)
 
     def _assignment(self) -> Assignment:
-        output = f"{self._constants.experiment}/trials/{self.trial_id}"
+        experiment = Path(self._constants.experiment)
         # Decided here and not by the workers, who might look at different moments.
         pose_stage, known = self._pose_stage()
         return Assignment(
@@ -135,11 +153,12 @@ class JointTrainingTrial(tune.Trainable):
             generation=self._generation,
             config=self._resolved,
             data=self._constants.data,
-            output=output,
+            output=str(trial_folder(experiment, self.trial_id)),
             checkpoint=self._checkpoint,
-            checkpoints=f"{output}/{CHECKPOINTS}",
+            checkpoints=checkpoints_of(experiment, self.trial_id, self._generation),
             pose_stage=pose_stage if known else None,
             share_pose_stage=None if known else pose_stage,
+            any_member=True,
         )
 
     def _pose_stage(self) -> tuple[str | None, bool]:

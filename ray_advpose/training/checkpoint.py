@@ -60,18 +60,27 @@ class Snapshot:
         config: The run's config.
         content: What `TrainState.state_dict` returned, copied to the CPU.
         epoch_ends: Steps at which epochs ended, the one with the best score first.
+        score: Validation score in percent, if an epoch ends at this step.
     """
 
     step: int
     config: Config
     content: dict[str, Any]
     epoch_ends: tuple[int, ...]
+    score: float | None = None
 
 
 def take_snapshot(state: TrainState) -> Snapshot:
     """Copy a state, so that it can be written while training goes on; within an epoch called on every worker."""
     best_first = sorted(state.history, key=lambda record: -record.metric)
-    return Snapshot(state.step, state.config, _copied(state.state_dict()), tuple(record.step for record in best_first))
+    last = state.history[-1] if state.history else None
+    return Snapshot(
+        step=state.step,
+        config=state.config,
+        content=_copied(state.state_dict()),
+        epoch_ends=tuple(record.step for record in best_first),
+        score=last.metric if last is not None and last.step == state.step else None,
+    )
 
 
 def _copied(value: Any) -> Any:
@@ -100,6 +109,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> No
     manifest = {
         "schema_version": _SCHEMA_VERSION,
         "step": snapshot.step,
+        "score": snapshot.score,
         "data": vars(data),
         "lineage": snapshot.content["lineage"],
         "versions": {

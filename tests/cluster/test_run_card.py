@@ -36,7 +36,7 @@ def test_a_card_is_read_back(tmp_path, state):
     card = RunCard(state.config.model_dump(), "/data", "s3://bucket/run")
     card.write(tmp_path / "run")
     assert has_run(tmp_path / "run")
-    assert read_card(tmp_path / "run") == (card, state.config)
+    assert read_card(tmp_path / "run") == (card, state.config, [])
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"config": 1, "data": "d", "checkpoints": "c"}'])
@@ -49,9 +49,9 @@ def test_a_folder_without_a_whole_card_holds_no_run(tmp_path, content):
 
 def test_the_same_run_and_one_spread_otherwise_go_on(trained, shards):
     folder, config = trained
-    check_continues(folder, config, shards, allow=())
+    check_continues(folder, config, (), shards, allow=())
     other = config.replaced({"run.num_workers": 2, "run.checkpoint_every_s": 5.0, "run.keep_last_checkpoints": 4})
-    check_continues(folder, other, shards, allow=())
+    check_continues(folder, other, (), shards, allow=())
 
 
 @pytest.mark.parametrize(
@@ -62,42 +62,42 @@ def test_a_changed_field_needs_to_be_allowed_by_name(trained, shards, field, val
     folder, config = trained
     other = config.replaced({field: value})
     with pytest.raises(UserError) as caught:
-        check_continues(folder, other, shards, allow=("optim.pose_lr", "data"))
+        check_continues(folder, other, (), shards, allow=("optim.pose_lr", "data"))
     assert words in str(caught.value)
     assert f"--allow-change {field}" in str(caught.value)
-    check_continues(folder, other, shards, allow=(field,))
+    check_continues(folder, other, (), shards, allow=(field,))
 
 
 @pytest.mark.parametrize(("field", "value"), [("asr.scale_bins", 5), ("aho.enabled", False)])
 def test_other_networks_are_never_allowed(trained, shards, field, value):
     folder, config = trained
     with pytest.raises(UserError, match="other networks need another run"):
-        check_continues(folder, config.replaced({field: value}), shards, allow=(field,))
+        check_continues(folder, config.replaced({field: value}), (), shards, allow=(field,))
 
 
 def test_what_is_still_to_come_may_get_another_length(trained, shards):
     folder, config = trained
     for field, value in (("stages.joint_epochs", 9), ("stages.pose_epochs", 8), ("stages.pose_epochs", 2)):
-        check_continues(folder, config.replaced({field: value}), shards, allow=(field,))
+        check_continues(folder, config.replaced({field: value}), (), shards, allow=(field,))
 
 
 @pytest.mark.parametrize(("field", "value"), [("stages.pose_epochs", 1), ("run.global_batch_size", 6)])
 def test_what_has_been_trained_may_not(trained, shards, field, value):
     folder, config = trained
     with pytest.raises(UserError, match="lies at step 20, in or after stage pose"):
-        check_continues(folder, config.replaced({field: value}), shards, allow=(field,))
+        check_continues(folder, config.replaced({field: value}), (), shards, allow=(field,))
 
 
 def test_other_images_need_to_be_allowed(trained, shards):
     folder, config = trained
     other = ShardSet(shards.directory, shards.manifest.model_copy(update={"fingerprint": "f" * 16}))
     with pytest.raises(UserError, match=f"fingerprint = {shards.fingerprint}, this run's data has {'f' * 16}"):
-        check_continues(folder, config, other, allow=())
-    check_continues(folder, config, other, allow=("data",))
+        check_continues(folder, config, (), other, allow=())
+    check_continues(folder, config, (), other, allow=("data",))
     canvas = shards.manifest.canvas.model_copy(update={"box_px": 40})
     other = replace(other, manifest=other.manifest.model_copy(update={"canvas": canvas}))
     with pytest.raises(UserError, match="box_px = 48, this run's data has 40"):
-        check_continues(folder, config, other, allow=("data",))
+        check_continues(folder, config, (), other, allow=("data",))
 
 
 def test_only_fields_and_data_can_be_allowed():

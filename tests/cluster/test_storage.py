@@ -249,5 +249,5 @@ def test_a_checkpoint_that_is_gone_is_stood_in_for_by_the_next(store, snapshot):
     assert still_there(store.place_of(24)) == store.place_of(24)
     store.delete(12)
     assert still_there(store.place_of(12)) == store.place_of(24)
-    with pytest.raises(UserError, match="step_000000048.* is gone, and there is none after it"):
+    with pytest.raises(UserError, match=r"step_000000048.* is gone, and there is none after it"):
         still_there(store.place_of(48))

@@ -1,0 +1,115 @@
+"""Where a search keeps what belongs to its trials.
+
+A trial that copies another begins a generation, with a folder of checkpoints of its own: steps come
+again, with other weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_advpose.cluster.checkpoint_store import FolderStore
+from ray_advpose.cluster.run_card import CHECKPOINTS
+from ray_advpose.errors import UserError
+from ray_advpose.training.checkpoint import read_manifest
+
+POINTER = "pointer.json"
+_TRIALS = "trials"
+_LATER_GENERATION = re.compile(rf"{CHECKPOINTS}_g(\d+)")
+
+
+def trial_folder(output: Path, trial_id: str) -> Path:
+    """Return the folder of a trial's config, log, history, events and checkpoints."""
+    return output / _TRIALS / trial_id
+
+
+def checkpoints_of(output: Path, trial_id: str, generation: int) -> str:
+    """Return the folder of a trial's checkpoints since it last copied another, ``generation`` times so far."""
+    name = f"{CHECKPOINTS}_g{generation}" if generation else CHECKPOINTS
+    return str(trial_folder(output, trial_id) / name)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What Tune keeps as a trial's checkpoint: where the real one is.
+
+    Attributes:
+        trial_id: Whose it is.
+        generation: How often the trial has copied another.
+        checkpoint: Its place; None before the first.
+    """
+
+    trial_id: str
+    generation: int
+    checkpoint: str | None
+
+    def write(self, folder: Path) -> None:
+        """Write the pointer into one of Tune's checkpoint folders."""
+        (folder / POINTER).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Pointer:
+        """Read the pointer in one of Tune's checkpoint folders."""
+        return Pointer(**json.loads((folder / POINTER).read_text(encoding="utf-8")))
+
+    @staticmethod
+    def of(result: Any) -> Pointer | None:
+        """Return the pointer in what Tune holds as a trial's latest checkpoint; None if it holds none."""
+        return Pointer.read(Path(result.checkpoint.path)) if result is not None else None
+
+
+@dataclass(frozen=True)
+class ScoredCheckpoint:
+    """A checkpoint of an epoch's end.
+
+    Attributes:
+        score: Its validation score in percent.
+        place: Its folder.
+        trial_id: Whose it is.
+        generation: Of the trial.
+        step: Global steps done.
+    """
+
+    score: float
+    place: Path
+    trial_id: str
+    generation: int
+    step: int
+
+
+def scored_checkpoints(output: Path) -> Iterator[ScoredCheckpoint]:
+    """Yield the whole checkpoints of epochs' ends of all trials of a search, in no particular order."""
+    for folder in output.glob(f"{_TRIALS}/*/{CHECKPOINTS}*"):
+        later = _LATER_GENERATION.fullmatch(folder.name)
+        store = FolderStore(str(folder))
+        for step in store.steps():
+            place = Path(store.place_of(step))
+            try:
+                score = read_manifest(place).get("score")
+            except UserError:
+                continue
+            if score is not None:
+                yield ScoredCheckpoint(score, place, folder.parent.name, int(later[1]) if later else 0, step)
+
+
+def prune_abandoned(output: Path, generations: Mapping[str, int]) -> None:
+    """Delete the checkpoints of generations that have ended, but for the best of them all.
+
+    Every trial keeps the best of its own generation, so the best of the search stays.
+
+    Args:
+        output: Folder of the search.
+        generations: Of each trial that is still training, by its name.
+    """
+    abandoned = [
+        each for each in scored_checkpoints(output) if each.generation < generations.get(each.trial_id, each.generation)
+    ]
+    best = max(abandoned, key=lambda each: (each.score, -each.step, each.trial_id), default=None)
+    for each in abandoned:
+        if each is not best:
+            FolderStore(str(each.place.parent)).delete(each.step)
