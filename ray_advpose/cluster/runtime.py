@@ -23,6 +23,9 @@ _QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     # Workers are given absolute paths, and data folders named on the command line are relative.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Of a cluster that is started here. Beyond one process a CPU Ray stops those that have been idle for a second,
+    # and a stream would start and import its reader anew for every task.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import ray.data
@@ -10,7 +12,7 @@ from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
-from ray_advpose.data.stream import RestBetweenSteps, stream_batches
+from ray_advpose.data.stream import RestWhileTraining, stream_batches
 from ray_advpose.presets import QUICK
 from ray_advpose.training.schedule import make_schedule
 
@@ -48,16 +50,20 @@ def test_a_finished_run_has_nothing_left_to_stream(shards):
     assert list(stream_batches(shards, schedule, schedule.total_steps, 0, 1)) == []
 
 
-def test_the_scheduling_loop_rests_while_nothing_is_asked_of_it(shards, clean_cluster, monkeypatch):
+def test_the_scheduling_loop_rests_while_the_trainer_trains(shards, clean_cluster, monkeypatch):
     rests = []
-    rest = RestBetweenSteps.on_execution_step
-    monkeypatch.setattr(RestBetweenSteps, "on_execution_step", lambda self, ex: (rests.append(ex), rest(self, ex)))
+    rest = RestWhileTraining.on_execution_step
+    monkeypatch.setattr(RestWhileTraining, "on_execution_step", lambda self, ex: (rests.append(ex), rest(self, ex)))
     schedule = make_schedule(QUICK.replaced({"stages.pretrain_images": 20}), shards.count("train"))
     stream = stream_batches(shards, schedule, 0, 0, 1)
     next(stream)
+    before, begun = len(rests), time.monotonic()
+    time.sleep(1)  # a trainer's step
+    loops, seconds = len(rests) - before, time.monotonic() - begun
     stream.close()
     # Ray calls back after each step of its loop; a Ray that stopped doing so would let it spin.
     assert rests
+    assert loops <= 25 * seconds
 
 
 def test_ray_still_has_the_setting_that_lets_a_task_end_by_itself():
