@@ -159,10 +159,10 @@ class WorkerGroup:
 
     def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
         # Imports torch, which takes seconds that the process's main thread need not wait for.
-        from ray.train.torch import TorchTrainer
+        from ray_advpose.cluster.torch_trainer import UncleanedTorchTrainer
 
         try:
-            trainer = TorchTrainer(
+            trainer = UncleanedTorchTrainer(
                 serve,
                 train_loop_config={"mailbox": self._mailbox, "train": train},
                 scaling_config=ray.train.ScalingConfig(

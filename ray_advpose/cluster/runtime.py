@@ -7,14 +7,17 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import ray
+import ray.data
 
-_QUIET = {
+_SETTINGS = {
     # The first three: the commands print their own progress; Ray's would be a second voice.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
@@ -23,7 +26,11 @@ _QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     # Workers are given absolute paths, and data folders named on the command line are relative.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Of a cluster that is started here. Beyond one process a CPU Ray stops those that have been idle for a second,
+}
+_LOCAL_SETTINGS = {
+    # Nobody drains the one machine there is, and watching for it takes a process for each run.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Beyond one process a CPU Ray stops those that have been idle for a second,
     # and a stream would start and import its reader anew for every task.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
 }
@@ -36,7 +43,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     Args:
         cpus: CPUs it announces; more than there are cores, if streams are to get some of their own.
     """
-    _prepare_environment()
+    _prepare_environment(_SETTINGS | _LOCAL_SETTINGS)
     ray.init(
         # Without it Ray would join a cluster that happens to run on this machine.
         address="local",
@@ -55,12 +62,33 @@ def local_ray(cpus: int) -> Iterator[None]:
 @contextmanager
 def joined_ray(address: str) -> Iterator[None]:
     """Connect to a running cluster for the time being."""
-    _prepare_environment()
+    _prepare_environment(_SETTINGS)
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def warm_data() -> None:
+    """Start what the first stream on a cluster would wait for, in the background.
+
+    Ray Data's two actors, on this process's node, and a process that has imported it.
+    """
+
+    def start() -> None:
+        # The process may end before they run; that is not worth an error.
+        with suppress(Exception):
+            ray.data.from_items([0]).map_batches(_import_reader, num_cpus=0).materialize()
+
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    threading.Thread(target=start, name="warm-data", daemon=True).start()
+
+
+def _import_reader(batch: Any) -> Any:
+    import ray_advpose.data.canvas_source  # noqa: F401
+
+    return batch
 
 
 def cluster_size() -> dict[str, float]:
@@ -91,6 +119,6 @@ def _commit() -> str:
         return "unknown"
 
 
-def _prepare_environment() -> None:
-    for name, value in _QUIET.items():
+def _prepare_environment(settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
         os.environ.setdefault(name, value)

@@ -17,13 +17,13 @@ from ray_advpose.cluster.records import RunRecords, run_records
 from ray_advpose.cluster.sample_log import logged
 from ray_advpose.cluster.saving import CheckpointSaver, checkpoint_saver
 from ray_advpose.cluster.serving import Metrics, Session
-from ray_advpose.cluster.storage import fetched, share_checkpoint, store_at
+from ray_advpose.cluster.storage import fetched, share_checkpoint, step_at, store_at
 from ray_advpose.cluster.stretches import Stretch, StretchRecorder
 from ray_advpose.cluster.watch import Call, Watch
 from ray_advpose.cluster.worker_records import record_worker
 from ray_advpose.config import config_from_dict
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.data.stream import stream_batches
+from ray_advpose.data.stream import EarlyStream, stream_batches
 from ray_advpose.data.task import identity_of, occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.errors import UserError
@@ -33,7 +33,7 @@ from ray_advpose.training.checkpoint import DataIdentity, load_checkpoint, take_
 from ray_advpose.training.digests import digests
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.pose_stage import ends_pose_stage, load_pose_stage
-from ray_advpose.training.schedule import Stage, make_schedule
+from ray_advpose.training.schedule import Schedule, Stage, make_schedule
 from ray_advpose.training.state import EpochRecord, TrainState, make_state
 from ray_advpose.training.take_over import load_member
 
@@ -56,25 +56,32 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
     torch.set_num_threads(config.run.torch_threads_per_worker)
     _be_deterministic(config.run.deterministic)
     shards = ShardSet.open(Path(assignment.data))
-    task = task_for(config, shards)
-    identity = identity_of(shards)
     schedule = make_schedule(config, shards.count("train"))
-    state = make_state(config, len(task.skeleton.joints), ray.train.torch.get_device())
-    source, mapped = _take_up(state, assignment, identity)
-    output = Path(assignment.output)
-    stretch = Stretch(
-        assignment.generation,
-        source,
-        state.step,
-        taken_at,
-        time.time(),
-        trained_at=0.0,
-        mapped=mapped,
-        digests=digests(state.state_dict()) if assignment.generation else {},
-    )
-    record_worker(output, rank, workers, state.step)
-    validation = ScoredSplit(shards, "val", task)
+    start = _start_step(assignment, schedule)
     with ExitStack() as open_until_left:
+        # While it starts, networks are made and loaded. Closed here rather than whenever collected: the next
+        # assignment's stream needs the memory it holds.
+        batches: Iterable[CanvasBatch] = open_until_left.enter_context(
+            closing(EarlyStream(stream_batches(shards, schedule, start, rank, workers)))
+        )
+        task = task_for(config, shards)
+        identity = identity_of(shards)
+        state = make_state(config, len(task.skeleton.joints), ray.train.torch.get_device())
+        source, mapped = _take_up(state, assignment, identity)
+        assert state.step == start, f"{source} lies at step {state.step}, not {start}"
+        output = Path(assignment.output)
+        stretch = Stretch(
+            generation=assignment.generation,
+            checkpoint=source,
+            step=start,
+            taken_at=taken_at,
+            loaded_at=time.time(),
+            trained_at=0.0,
+            mapped=mapped,
+            digests=digests(state.state_dict()) if assignment.generation else {},
+        )
+        record_worker(output, rank, workers, state.step)
+        validation = ScoredSplit(shards, "val", task)
         records, saver = None, None
         if rank == 0:
             records = open_until_left.enter_context(run_records(output, config, state.step, state.history))
@@ -83,10 +90,6 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
                 checkpoint_saver(store, identity, keep, session.saved, records.logger)
             )
             records.begin(state.step, source, workers, _notes(state))
-        # Closed here rather than whenever collected: the next assignment's stream needs the memory it holds.
-        batches: Iterable[CanvasBatch] = open_until_left.enter_context(
-            closing(stream_batches(shards, schedule, state.step, rank, workers))
-        )
         if config.run.log_samples:
             batches = logged(batches, output, rank)
         recorder = StretchRecorder(output, stretch) if rank == 0 else None
@@ -130,6 +133,13 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
         else:
             # An earlier start has trained everything and died before it could say so.
             session.report(_metrics(state.history[-1], state, schedule.total_steps), source, done=True)
+
+
+def _start_step(assignment: Assignment, schedule: Schedule) -> int:
+    """Return the step that an assignment starts from, before anything is loaded."""
+    if assignment.checkpoint is not None:
+        return step_at(assignment.checkpoint)
+    return schedule.spans[0].end_step if assignment.pose_stage is not None else 0
 
 
 def _be_deterministic(wanted: bool) -> None:

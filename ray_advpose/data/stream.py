@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,38 @@ def stream_batches(
                 raise RuntimeError(f"the stream gave steps {np.unique(rows['step'])} where step {due} was due")
             yield CanvasBatch.from_rows(due, rows)
             due += 1
+
+
+class EarlyStream:
+    """A stream that fetches its first batch in the background, from now on rather than from when it is asked for.
+
+    Args:
+        stream: Not asked for anything yet.
+    """
+
+    def __init__(self, stream: Generator[CanvasBatch, None, None]) -> None:
+        self._stream = stream
+        pool = ThreadPoolExecutor(1, thread_name_prefix="first-batch")
+        self._first: Future[CanvasBatch | None] | None = pool.submit(next, stream, None)
+        pool.shutdown(wait=False)
+
+    def __iter__(self) -> Iterator[CanvasBatch]:
+        return self
+
+    def __next__(self) -> CanvasBatch:
+        """Return the next batch, waiting for it."""
+        if self._first is None:
+            return next(self._stream)
+        first, self._first = self._first, None
+        if (batch := first.result()) is None:
+            raise StopIteration
+        return batch
+
+    def close(self) -> None:
+        """Free what the stream holds; waits for the first batch if that is still on its way."""
+        if self._first is not None:
+            self._first.exception()
+        self._stream.close()
 
 
 # Whether this process's training thread waits for a block, and so has no use for the interpreter lock.

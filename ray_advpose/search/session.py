@@ -11,7 +11,8 @@ import cv2
 from rich.console import Console
 
 from ray_advpose.cluster.layout import local_cpus, plan_layout
-from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, write_versions
+from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, warm_data, write_versions
+from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.scoring import score_checkpoint
@@ -110,7 +111,10 @@ def train_population(search: Search, output: Path, address: str | None) -> list[
     """Train all trials on a cluster, arguments as `conduct`; `UserError` if not one trial fits it."""
     config, trials = search.config, search.trials
     cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
+    mark(output, "command read")
     with cluster:
+        mark(output, "Ray runs")
+        warm_data()
         layout = plan_layout(config, trials, **cluster_size())
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
         write_versions(output)

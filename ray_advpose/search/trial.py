@@ -19,6 +19,7 @@ from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.serving import TrainFunction
 from ray_advpose.cluster.storage import is_whole, still_there
+from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import config_from_dict
 from ray_advpose.search.places import Pointer, checkpoints_of, trial_folder
 from ray_advpose.training.pose_stage import pose_stage_key
@@ -78,6 +79,7 @@ class JointTrainingTrial(tune.Trainable):
         Raises:
             UserError: The overrides do not make a valid config.
         """
+        mark(Path(constants.experiment), "a trial's process")
         self._constants = constants
         self._take_up(config)
         self._group = WorkerGroup(f"group-{uuid.uuid4().hex[:12]}", constants.layout, constants.train)

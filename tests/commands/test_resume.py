@@ -56,9 +56,9 @@ def test_a_resume_on_other_data_is_refused(tmp_path, people):
         "data": str(people),
         "fingerprint": "another",
         "score_name": "PCK@0.2",
+        "space": {"fields": {"reward.alpha": {"kind": "uniform", "low": 0.1, "high": 0.2}}, "trials": 1},
+        "trials": 1,
         "overrides": [],
-        "grace_joint_epochs": 1,
-        "reduction_factor": 2,
     }
     (tmp_path / "found" / "search.json").write_text(json.dumps(fields))
     code, output = run("tune.py", "--resume", "found", cwd=tmp_path)
