@@ -159,10 +159,10 @@ class WorkerGroup:
 
     def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
         # Imports torch, which takes seconds that the process's main thread need not wait for.
-        from ray_advpose.cluster.torch_trainer import UncleanedTorchTrainer
+        from ray_advpose.cluster.torch_trainer import LeanTorchTrainer
 
         try:
-            trainer = UncleanedTorchTrainer(
+            trainer = LeanTorchTrainer(
                 serve,
                 train_loop_config={"mailbox": self._mailbox, "train": train},
                 scaling_config=ray.train.ScalingConfig(

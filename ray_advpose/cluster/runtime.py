@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import ray
 import ray.data
@@ -71,24 +70,15 @@ def joined_ray(address: str) -> Iterator[None]:
 
 
 def warm_data() -> None:
-    """Start what the first stream on a cluster would wait for, in the background.
-
-    Ray Data's two actors, on this process's node, and a process that has imported it.
-    """
+    """Start Ray Data's two actors, which the first stream on a cluster would wait for, in the background."""
 
     def start() -> None:
         # The process may end before they run; that is not worth an error.
         with suppress(Exception):
-            ray.data.from_items([0]).map_batches(_import_reader, num_cpus=0).materialize()
+            ray.data.from_items([0]).materialize()
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     threading.Thread(target=start, name="warm-data", daemon=True).start()
-
-
-def _import_reader(batch: Any) -> Any:
-    import ray_advpose.data.canvas_source  # noqa: F401
-
-    return batch
 
 
 def cluster_size() -> dict[str, float]:

@@ -12,19 +12,17 @@ barriers and could not be moved to another step when a worker group takes up ano
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import ExecutionResources
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.extensions import ArrowTensorArray
 
 from ray_advpose.data.canvas_source import CanvasSource
+from ray_advpose.data.rest import RestWhileTraining, trainer_waits
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.schedule import Schedule
@@ -39,8 +37,6 @@ _BYTES_PER_BLOCK = 24 << 20
 _BLOCKS_PER_TASK = 4
 # Read ahead so far and no further: what is ahead is lost when a trial is stopped.
 _BLOCKS_AHEAD = 6
-# How long Ray Data's loop sleeps between its steps while the trainer trains.
-_REST_S = 0.05
 
 
 def stream_batches(
@@ -120,29 +116,12 @@ class EarlyStream:
         self._stream.close()
 
 
-# Whether this process's training thread waits for a block, and so has no use for the interpreter lock.
-_TRAINER_WAITS = threading.Event()
-
-
 def _awaited(blocks: Iterator[pa.Table]) -> pa.Table | None:
-    _TRAINER_WAITS.set()
+    trainer_waits.set()
     try:
         return next(blocks, None)
     finally:
-        _TRAINER_WAITS.clear()
-
-
-class RestWhileTraining(ExecutionCallback):
-    """Lets Ray Data's scheduling loop sleep between its steps while the trainer is busy with a block.
-
-    The loop runs in the trainer's process. With output that is ready and cannot be handed on yet it
-    would spin, and take the interpreter lock before almost every operation of the training thread: a
-    small network then trained at a twentieth of its speed.
-    """
-
-    def on_execution_step(self, executor: Any) -> None:
-        """Sleep for `_REST_S`, or until the trainer waits; called after each step of the loop."""
-        _TRAINER_WAITS.wait(_REST_S)
+        trainer_waits.clear()
 
 
 def _dataset(source: CanvasSource, block_bytes: int) -> ray.data.Dataset:

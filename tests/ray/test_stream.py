@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import ray.data
 
+from ray_advpose.data.rest import RestWhileTraining
 from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
-from ray_advpose.data.stream import RestWhileTraining, stream_batches
+from ray_advpose.data.stream import stream_batches
 from ray_advpose.presets import QUICK
 from ray_advpose.training.schedule import make_schedule
 
