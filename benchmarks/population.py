@@ -8,8 +8,8 @@ back. Both by the real commands, on the same data, with the same number of epoch
   worker group; of it the time from the assignment until networks and optimisers are loaded.
 * *hand-over*: from a trial's last report on a worker group to the first step of the next trial there.
 * *first start*: from the command to the first optimiser step, and what was reached when on the way.
-* *images/s* over stage 3: of the population from the first trial's first epoch of it to the end of the
-  last trial, everything between included; of the runs, each from the end of its stage 2 to its end, and
+* *images/s* over stage 3: of the population from the beginning of the first trial's to the end of the
+  last trial's, everything between included; of the runs, each from the end of its stage 2 to its end, and
   what a lane does between two runs not counted.
 """
 
@@ -119,7 +119,9 @@ def population(folder: Path, common: Sequence[object]) -> float:
         if seconds:
             print(f"| {what} | {len(seconds)} | {statistics.median(seconds):.2f} | {max(seconds):.2f} |")
     trials = list(out.glob("trials/*"))
-    begins = min(_ended(path, Stage.PRETRAIN) for path in trials)
+    # Checkpoints from before a copy are pruned: the beginning follows from the first report and the longest epoch.
+    first_epochs = [next(each for each in _history(path) if each["stage"] == Stage.JOINT.label) for path in trials]
+    begins = min(event["at"] for event in events) - max(each["seconds"] for each in first_epochs)
     return sum(_images(path) for path in trials) / (max(_ended(path, Stage.JOINT) for path in trials) - begins)
 
 

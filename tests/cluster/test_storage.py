@@ -251,3 +251,18 @@ def test_a_checkpoint_that_is_gone_is_stood_in_for_by_the_next(store, snapshot):
     assert still_there(store.place_of(12)) == store.place_of(24)
     with pytest.raises(UserError, match=r"step_000000048.* is gone, and there is none after it"):
         still_there(store.place_of(48))
+
+
+def test_an_adopted_checkpoint_outlives_the_one_it_was_taken_from(tmp_path, snapshot):
+    donor, own = store_at(str(tmp_path / "donor")), store_at(str(tmp_path / "own"))
+    place = Path(donor.commit(snapshot(12), DATA))
+    content = (place / "state.pt").read_bytes()
+    adopted = own.adopt(place)
+    assert adopted == own.place_of(12)
+    assert (place / "state.pt").stat().st_ino == Path(adopted, "state.pt").stat().st_ino, "copied, not linked"
+    # Done again, as when a search was cut before it had written down that it was done.
+    assert own.adopt(place) == adopted
+    donor.delete(12)
+    assert is_whole(Path(adopted))
+    assert Path(adopted, "state.pt").read_bytes() == content
+    assert own.steps() == [12]

@@ -1,0 +1,33 @@
+"""Names of Ray's that are not public and that this package calls: gone, they must be missed here first."""
+
+from __future__ import annotations
+
+import inspect
+
+from ray.train._internal.session import _TrainingResult
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+
+from ray_advpose.cluster.torch_trainer import LeanTorchTrainer
+
+
+def test_the_controller_trains_a_trial_when_told():
+    assert list(inspect.signature(TuneController._schedule_trial_train).parameters) == ["self", "trial"]
+    assert "_set_trial_status" in inspect.getsource(TuneController._wrapped), "no longer given to schedulers"
+
+
+def test_a_trials_record_can_be_pointed_elsewhere():
+    assert list(inspect.signature(_TrainingResult).parameters)[:2] == ["checkpoint", "metrics"]
+    for name in ("is_saving", "set_status", "invalidate_json_state", "init_local_path", "latest_checkpoint_result"):
+        assert hasattr(Trial, name), name
+
+
+def test_the_trainer_starts_without_the_actors_that_are_of_no_use(tmp_path):
+    trainer = LeanTorchTrainer(lambda: None)
+    kinds = {type(callback) for callback in trainer._create_default_callbacks()}
+    assert kinds, "Ray Train sets up nothing by this method any more"
+    assert not kinds & {DatasetsCallback, PlacementGroupCleanerCallback}
+    everything = {type(callback) for callback in super(LeanTorchTrainer, trainer)._create_default_callbacks()}
+    assert everything >= {DatasetsCallback, PlacementGroupCleanerCallback}
