@@ -101,9 +101,13 @@ class FolderStore(CheckpointStore):
         partial = self._hidden(final)
         try:
             shutil.copytree(source, partial, copy_function=_link_or_copy)
+            for path in (*partial.iterdir(), partial):
+                flush(path)
             if final.exists():
                 self.delete(step_of(final.name))
             partial.rename(final)
+            flush(self._folder)
+            flush(self._folder.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return str(final)

@@ -71,6 +71,11 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
     check_allowed(run.allow_changes)
     shards = check_data(run.config, run.data)
     for change in run.changes:
+        if change.after_joint_epochs >= run.config.stages.joint_epochs:
+            raise UserError(
+                f"the schedule changes {', '.join(change.overrides)} after {change.after_joint_epochs} epochs of"
+                f" stage 3, which has stages.joint_epochs = {run.config.stages.joint_epochs}"
+            )
         check_config(config_in_epoch(run.config, run.changes, change.after_joint_epochs), shards)
     changes = [asdict(change) for change in run.changes]
     card = RunCard(run.config.model_dump(), str(shards.directory), _checkpoints(run), changes)

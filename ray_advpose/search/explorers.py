@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,40 @@ from ray_advpose.search.lineage import Lineage
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace
 
+# Fields that are valid one by one may not go together, such as many cells and a small grid.
+_ATTEMPTS = 20
 
-def make_explorer(space: SearchSpace, scheduling: Exploiting, lineage: Lineage) -> Explorer:
-    """Return the explorer that a population is to use at its next moment of decision."""
+
+def make_explorer(
+    space: SearchSpace,
+    scheduling: Exploiting,
+    lineage: Lineage,
+    is_valid: Callable[[Mapping[str, Any]], bool] = lambda settings: True,
+) -> Explorer:
+    """Return the explorer that a population is to use at its next moment of decision.
+
+    Args:
+        space: Domains of the fields.
+        scheduling: What may change, and how.
+        lineage: What has been tried, and what came of it.
+        is_valid: Whether settings make a config; the explorer tries again if they do not.
+    """
     if scheduling.explore == "perturb":
-        return partial(_perturb, space.fields, scheduling)
-    return _Bandit(space.fields, scheduling, lineage)
+        return partial(_first_valid, partial(_perturb, space.fields, scheduling), is_valid)
+    return partial(_first_valid, _Bandit(space.fields, scheduling, lineage), is_valid)
+
+
+def _first_valid(
+    explore: Callable[[Standing, int, np.random.Generator], dict[str, Any]],
+    is_valid: Callable[[Mapping[str, Any]], bool],
+    donor: Standing,
+    recipient: int,
+    rng: np.random.Generator,
+) -> dict[str, Any] | None:
+    for _ in range(_ATTEMPTS):
+        if is_valid(settings := explore(donor, recipient, rng)):
+            return settings
+    return None
 
 
 def _perturb(

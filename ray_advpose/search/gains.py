@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ray_advpose.errors import UserError
 from ray_advpose.search.lineage import Lineage
 
 _CANDIDATES = 1000
@@ -84,19 +83,13 @@ def promising(
 
     Returns:
         (D,) settings within the bounds; None if too little is known.
-
-    Raises:
-        UserError: scikit-learn is not there.
     """
     if len(gains) < _LEAST_GAINS:
         return None
-    try:
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-    except ImportError:
-        raise UserError(
-            "explore = 'bandit' needs scikit-learn: pip install 'ray-advpose[bandit]', or explore = 'perturb'"
-        ) from None
+    # Only spaces that say so need it, and they are checked for it.
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
     lows, span = np.asarray(low, float), np.subtract(high, low)
     spread = max(1.0, float(np.std([gain.before for gain in gains])))
 

@@ -7,6 +7,7 @@ again, with other weights.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,8 +16,7 @@ from typing import Any
 
 from ray_advpose.cluster.checkpoint_store import FolderStore
 from ray_advpose.cluster.run_card import CHECKPOINTS
-from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import read_manifest
+from ray_advpose.training.checkpoint import MANIFEST
 
 POINTER = "pointer.json"
 _TRIALS = "trials"
@@ -82,19 +82,18 @@ class ScoredCheckpoint:
     step: int
 
 
-def scored_checkpoints(output: Path) -> Iterator[ScoredCheckpoint]:
-    """Yield the whole checkpoints of epochs' ends of all trials of a search, in no particular order."""
-    for folder in output.glob(f"{_TRIALS}/*/{CHECKPOINTS}*"):
-        later = _LATER_GENERATION.fullmatch(folder.name)
+def scored_checkpoints(output: Path) -> list[ScoredCheckpoint]:
+    """Return the checkpoints of epochs' ends of all trials of a search, best first; the earliest of equals."""
+    found = []
+    for folder, trial_id, generation in _generations(output):
         store = FolderStore(str(folder))
         for step in store.steps():
             place = Path(store.place_of(step))
-            try:
-                score = read_manifest(place).get("score")
-            except UserError:
-                continue
-            if score is not None:
-                yield ScoredCheckpoint(score, place, folder.parent.name, int(later[1]) if later else 0, step)
+            score = json.loads((place / MANIFEST).read_text(encoding="utf-8")).get("score")
+            if score is not None and not math.isnan(score):
+                found.append(ScoredCheckpoint(score, place, trial_id, generation, step))
+    # A copy and what it was copied from have the same score and step.
+    return sorted(found, key=lambda each: (-each.score, each.step, each.generation, each.trial_id))
 
 
 def prune_abandoned(output: Path, generations: Mapping[str, int]) -> None:
@@ -106,10 +105,21 @@ def prune_abandoned(output: Path, generations: Mapping[str, int]) -> None:
         output: Folder of the search.
         generations: Of each trial that is still training, by its name.
     """
-    abandoned = [
-        each for each in scored_checkpoints(output) if each.generation < generations.get(each.trial_id, each.generation)
-    ]
-    best = max(abandoned, key=lambda each: (each.score, -each.step, each.trial_id), default=None)
-    for each in abandoned:
-        if each is not best:
-            FolderStore(str(each.place.parent)).delete(each.step)
+
+    def ended(trial_id: str, generation: int) -> bool:
+        return generation < generations.get(trial_id, generation)
+
+    best = next((each for each in scored_checkpoints(output) if ended(each.trial_id, each.generation)), None)
+    for folder, trial_id, generation in _generations(output):
+        if ended(trial_id, generation):
+            store = FolderStore(str(folder))
+            for step in store.steps():
+                if best is None or Path(store.place_of(step)) != best.place:
+                    store.delete(step)
+
+
+def _generations(output: Path) -> Iterator[tuple[Path, str, int]]:
+    """Yield every folder of checkpoints of a search, with its trial's name and the generation."""
+    for folder in output.glob(f"{_TRIALS}/*/{CHECKPOINTS}*"):
+        later = _LATER_GENERATION.fullmatch(folder.name)
+        yield folder, folder.parent.name, int(later[1]) if later else 0

@@ -132,7 +132,7 @@ def _tuner(search: Search, trainable: Any, output: Path, layout: Layout) -> tune
         tune_config=tune.TuneConfig(
             metric="metric",
             mode="max",
-            scheduler=make_scheduler(search.space, search.trials, search.config, output),
+            scheduler=make_scheduler(search.space, search.trials, search.config, Path(search.data), output),
             search_alg=make_searcher(search.space, seed, layout.slots),
             num_samples=1 if search.overrides else search.trials,
             reuse_actors=True,

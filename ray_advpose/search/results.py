@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from ray_advpose.cluster.storage import is_whole
 from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranking_rows
 from ray_advpose.search.lineage import LINEAGE, Lineage, Stretch
 from ray_advpose.search.places import ScoredCheckpoint, scored_checkpoints
@@ -30,7 +31,8 @@ def write_results(search: Search, outcomes: Sequence[TrialOutcome], output: Path
     """
     header, rows = ranking_rows(outcomes, search.score_name)
     (output / "ranked.md").write_text(markdown_table(header, rows), encoding="utf-8")
-    best = max(scored_checkpoints(output), key=lambda each: (each.score, -each.step, each.trial_id), default=None)
+    # One that was damaged since is skipped.
+    best = next((each for each in scored_checkpoints(output) if is_whole(each.place)), None)
     if best is None:
         return None
     (output / "best_config.yaml").write_text(read_config(best.place).to_yaml(), encoding="utf-8")

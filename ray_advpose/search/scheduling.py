@@ -79,8 +79,8 @@ class Exploiting:
 
     def __post_init__(self) -> None:
         _at_least("every_joint_epochs", self.every_joint_epochs, 1)
-        if not self.mutate:
-            raise ValueError("mutate names no field")
+        if isinstance(self.mutate, str) or not self.mutate:
+            raise ValueError(f"mutate = {self.mutate!r}: expected names of fields, such as ('reward.alpha',)")
         if not 0 < self.fraction <= 0.5:
             raise ValueError(f"fraction = {self.fraction}: expected more than 0 and at most 0.5")
         if not 0 <= self.resample_probability <= 1:

@@ -11,6 +11,7 @@ import cv2
 from rich.console import Console
 
 from ray_advpose.cluster.layout import local_cpus, plan_layout
+from ray_advpose.cluster.run_card import alone_in
 from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, warm_data, write_versions
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import Config
@@ -48,6 +49,9 @@ def new_search(
     """
     if base.run.min_workers is not None:
         raise UserError("run.min_workers is for a single run; the trials of a population keep their workers")
+    if isinstance(space.scheduling, Exploiting):
+        # What is copied must be what was scored.
+        base = base.replaced({"run.checkpoint_every_epochs": 1})
     shards = check_data(base, data)
     for trial, fields in enumerate(overrides):
         for reachable in (fields, *_extremes(space, fields)):
@@ -112,7 +116,7 @@ def train_population(search: Search, output: Path, address: str | None) -> list[
     config, trials = search.config, search.trials
     cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
     mark(output, "command read")
-    with cluster:
+    with alone_in(output), cluster:
         mark(output, "Ray runs")
         warm_data()
         layout = plan_layout(config, trials, **cluster_size())

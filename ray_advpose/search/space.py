@@ -9,6 +9,7 @@ import math
 import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -97,7 +98,9 @@ class SearchSpace:
                 raise UserError(f"{source}: draw = 'grid' needs a Choice for {name}, not {domain!r}")
         if self.count() < 1:
             raise UserError(f"{source}: SPACE.trials = {self.trials!r}: expected at least 1")
+        _check_extra(self.draw == "optuna", "optuna", f"{source}: draw = 'optuna'")
         if isinstance(self.scheduling, Exploiting):
+            _check_extra(self.scheduling.explore == "bandit", "sklearn", f"{source}: explore = 'bandit'")
             self._check_exploiting(self.scheduling, source)
         return self
 
@@ -113,6 +116,12 @@ class SearchSpace:
             arm_varies = name.endswith(".enabled") and len(set(domain.extremes)) > 1
             if arm_varies or (name == "optim.optimizer" and len(set(domain.extremes)) > 1):
                 raise UserError(f"{source}: {name} cannot be searched by trials that copy each other")
+
+
+def _check_extra(wanted: bool, package: str, why: str) -> None:
+    if wanted and find_spec(package) is None:
+        extra = {"optuna": "optuna", "sklearn": "bandit"}[package]
+        raise UserError(f"{why} needs a package that is not there: pip install 'ray-advpose[{extra}]'")
 
 
 def load_space(path: Path, base: Config) -> SearchSpace:

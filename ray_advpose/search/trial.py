@@ -128,9 +128,11 @@ class JointTrainingTrial(tune.Trainable):
         Raises:
             UserError: The overrides do not make a valid config.
         """
+        config = self._resolve(overrides)
+        # Tune's results tell it.
+        self.config = {**self.config, "overrides": overrides}
         self._dismiss()
-        self._take_up({"overrides": overrides})
-        self._checkpoint, self._generation = checkpoint, generation
+        self._resolved, self._checkpoint, self._generation = config, checkpoint, generation
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Leave the current trial and become another one; its assignment waits for the first step.
@@ -175,11 +177,14 @@ class JointTrainingTrial(tune.Trainable):
         return str(folder), is_whole(folder)
 
     def _take_up(self, config: dict[str, Any]) -> None:
-        base = config_from_dict(self._constants.base, "base config")
-        self._resolved = base.replaced(config["overrides"], f"trial {self.trial_id}").model_dump()
+        self._resolved = self._resolve(config["overrides"])
         self._checkpoint = None
         self._generation = 0
         self._assigned = False
+
+    def _resolve(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        base = config_from_dict(self._constants.base, "base config")
+        return base.replaced(overrides, f"trial {self.trial_id}").model_dump()
 
     def _dismiss(self) -> None:
         if self._assigned:

@@ -12,7 +12,6 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm
 
 from ray_advpose.config import Config
-from ray_advpose.errors import UserError
 from ray_advpose.search.domains import AnyDomain, Choice, LogUniform
 from ray_advpose.search.exploiting_scheduler import ExploitingScheduler
 from ray_advpose.search.lineage import LINEAGE
@@ -23,11 +22,11 @@ from ray_advpose.search.space import SearchSpace
 _TIME = "joint_epochs"
 
 
-def make_scheduler(space: SearchSpace, trials: int, config: Config, output: Path) -> TrialScheduler:
+def make_scheduler(space: SearchSpace, trials: int, config: Config, data: Path, output: Path) -> TrialScheduler:
     """Return the scheduler of a search; what it decides is kept below ``output``."""
     scheduling, joint_epochs = space.scheduling, config.stages.joint_epochs
     if isinstance(scheduling, Exploiting):
-        return ExploitingScheduler(space, trials, config.run.seed, output, output / LINEAGE)
+        return ExploitingScheduler(space, trials, config, data, output, output / LINEAGE)
     if isinstance(scheduling, Halving):
         inner: TrialScheduler = ASHAScheduler(
             time_attr=_TIME,
@@ -54,18 +53,12 @@ def parameters(overrides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def make_searcher(space: SearchSpace, seed: int, slots: int) -> SearchAlgorithm | None:
-    """Return what finds the trials' overrides, None if they are known before.
-
-    Raises:
-        UserError: Optuna is asked for and not there.
-    """
+    """Return what finds the trials' overrides, None if they are known before."""
     if space.draw != "optuna":
         return None
-    try:
-        from optuna.samplers import TPESampler
-        from ray.tune.search.optuna import OptunaSearch
-    except ImportError:
-        raise UserError("draw = 'optuna' needs Optuna: pip install 'ray-advpose[optuna]', or draw = 'latin'") from None
+    from optuna.samplers import TPESampler
+    from ray.tune.search.optuna import OptunaSearch
+
     searcher = OptunaSearch(
         space={f"overrides/{name}": _distribution(domain) for name, domain in space.fields.items()},
         metric="metric",

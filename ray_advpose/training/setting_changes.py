@@ -93,7 +93,11 @@ def checked_changes(config: Config, listed: Any, source: str) -> list[SettingCha
         if not isinstance(overrides, dict) or not overrides:
             raise UserError(f"{name}: set = {overrides!r}: expected fields and values")
         for field in overrides:
-            if field.startswith(("run.", "stages.", "net.")) or field.endswith(".enabled"):
+            if (
+                field.startswith(("run.", "stages.", "net."))
+                or field.endswith(".enabled")
+                or field == "optim.optimizer"
+            ):
                 raise UserError(f"{name}: {field} cannot change during a run")
         config = config.replaced(overrides, name)
         changes.append(SettingChange(after, overrides))

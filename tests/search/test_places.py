@@ -30,6 +30,7 @@ def test_of_what_was_abandoned_the_best_stays(tmp_path):
     ]
     gone = [
         checkpoint(tmp_path, "t_00001", 0, 10, 3.0),
+        checkpoint(tmp_path, "t_00001", 0, 15, None),
         checkpoint(tmp_path, "t_00002", 0, 10, 8.0),
         checkpoint(tmp_path, "t_00002", 1, 20, 6.0),
     ]

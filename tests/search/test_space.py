@@ -84,6 +84,10 @@ def test_spaces_that_come_along_are_valid(name):
             ["'reward.alhpa'", "did you mean", "reward.alpha"],
         ),
         (
+            "SearchSpace({'reward.alpha': Uniform(0.1, 0.2)}, 2, Exploiting(('reward.alpha')))",
+            ["mutate = 'reward.alpha'", "expected names"],
+        ),
+        (
             "SearchSpace({'net.stacks': Choice((1, 2))}, 2, Exploiting(('net.stacks',)))",
             ["net.stacks cannot change within a trial"],
         ),

@@ -45,6 +45,7 @@ def test_a_file_is_read_as_it_was_written(tiny_config, tmp_path):
         ("- {after_joint_epochs: 1, set: {reward.alpha: 2}}", ["reward.alpha = 2"]),
         ("- {after_joint_epochs: 1, set: {reward.alhpa: 0.2}}", ["reward.alhpa", "reward.alpha"]),
         ("- {after_joint_epochs: 1, set: {net.stacks: 2}}", ["net.stacks", "cannot change"]),
+        ("- {after_joint_epochs: 1, set: {optim.optimizer: adam}}", ["optim.optimizer", "cannot change"]),
         ("- {after_joint_epochs: 1}", ["changes[0]", "expected after_joint_epochs and set"]),
         ("  7", ["changes = 7"]),
     ],
