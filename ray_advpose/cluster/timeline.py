@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _TIMELINE = "timeline.jsonl"
@@ -17,16 +18,18 @@ class Mark:
     Attributes:
         what: What had been reached.
         at: Unix time.
+        pid: Of the process that had.
     """
 
     what: str
     at: float
+    pid: int
 
 
 def mark(folder: Path, what: str) -> None:
     """Note that something has been reached now."""
     folder.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"what": what, "at": time.time()})
+    line = json.dumps(asdict(Mark(what, time.time(), os.getpid())))
     with (folder / _TIMELINE).open("ab", buffering=0) as file:
         file.write(f"{line}\n".encode())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import ray.train
@@ -23,7 +23,7 @@ from ray_advpose.cluster.watch import Call, Watch
 from ray_advpose.cluster.worker_records import record_worker
 from ray_advpose.config import config_from_dict
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.data.stream import EarlyStream, stream_batches
+from ray_advpose.data.stream import StreamKeeper
 from ray_advpose.data.task import identity_of, occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.errors import UserError
@@ -38,6 +38,8 @@ from ray_advpose.training.state import EpochRecord, TrainState, make_state
 from ray_advpose.training.take_over import load_member
 
 _ELASTIC_EVERY_S = 60.0
+_STREAMS = StreamKeeper()
+"""Of this process, whatever it is assigned."""
 
 
 def train_assignment(assignment: Assignment, session: Session) -> None:
@@ -59,10 +61,9 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
     schedule = make_schedule(config, shards.count("train"))
     start = _start_step(assignment, schedule)
     with ExitStack() as open_until_left:
-        # While it starts, networks are made and loaded. Closed here rather than whenever collected: the next
-        # assignment's stream needs the memory it holds.
+        # While it starts, networks are made and loaded.
         batches: Iterable[CanvasBatch] = open_until_left.enter_context(
-            closing(EarlyStream(stream_batches(shards, schedule, start, rank, workers)))
+            _STREAMS.streaming(shards, schedule, start, rank, workers)
         )
         task = task_for(config, shards)
         identity = identity_of(shards)

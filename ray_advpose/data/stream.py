@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -89,9 +90,14 @@ class EarlyStream:
 
     Args:
         stream: Not asked for anything yet.
+        start_step: Its first step.
+
+    Attributes:
+        due: The step of the batch that comes next.
     """
 
-    def __init__(self, stream: Generator[CanvasBatch, None, None]) -> None:
+    def __init__(self, stream: Generator[CanvasBatch, None, None], start_step: int) -> None:
+        self.due = start_step
         self._stream = stream
         pool = ThreadPoolExecutor(1, thread_name_prefix="first-batch")
         self._first: Future[CanvasBatch | None] | None = pool.submit(next, stream, None)
@@ -103,10 +109,13 @@ class EarlyStream:
     def __next__(self) -> CanvasBatch:
         """Return the next batch, waiting for it."""
         if self._first is None:
-            return next(self._stream)
-        first, self._first = self._first, None
-        if (batch := first.result()) is None:
+            batch = next(self._stream, None)
+        else:
+            first, self._first = self._first, None
+            batch = first.result()
+        if batch is None:
             raise StopIteration
+        self.due = batch.step + 1
         return batch
 
     def close(self) -> None:
@@ -114,6 +123,40 @@ class EarlyStream:
         if self._first is not None:
             self._first.exception()
         self._stream.close()
+
+
+class StreamKeeper:
+    """Keeps a worker's stream from one assignment to the next, which often goes on at the very step.
+
+    A copy of another trial stands where its donor does, on the same data: the batches that come next
+    are the same, and already on their way.
+    """
+
+    def __init__(self) -> None:
+        self._kept: EarlyStream | None = None
+        self._of: tuple[object, ...] = ()
+
+    @contextmanager
+    def streaming(
+        self, shards: ShardSet, schedule: Schedule, start_step: int, rank: int, world_size: int
+    ) -> Iterator[EarlyStream]:
+        """Stream for the time being, arguments as `stream_batches`; after an error the stream is closed."""
+        of = (shards.directory, shards.fingerprint, schedule, rank, world_size)
+        kept, self._kept = self._kept, None
+        if kept is not None and (self._of != of or kept.due != start_step):
+            # Before another starts: it needs the memory.
+            kept.close()
+            kept = None
+        stream = kept or EarlyStream(stream_batches(shards, schedule, start_step, rank, world_size), start_step)
+        try:
+            yield stream
+        except BaseException:
+            stream.close()
+            raise
+        if stream.due < schedule.total_steps:
+            self._kept, self._of = stream, of
+        else:
+            stream.close()
 
 
 def _awaited(blocks: Iterator[pa.Table]) -> pa.Table | None:

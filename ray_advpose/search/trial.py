@@ -24,6 +24,7 @@ from ray_advpose.config import config_from_dict
 from ray_advpose.search.places import Pointer, checkpoints_of, trial_folder
 from ray_advpose.training.pose_stage import pose_stage_key
 
+TRIAL_PROCESS = "a trial's process"
 _CLOSE_TIMEOUT_S = 8.0
 
 
@@ -66,6 +67,7 @@ class JointTrainingTrial(tune.Trainable):
     The trial's Tune config has one entry, ``overrides``: config values by dotted name.
     """
 
+    config: dict[str, Any]
     _group: WorkerGroup
     _constants: TrialConstants
     _resolved: dict[str, Any]
@@ -79,7 +81,7 @@ class JointTrainingTrial(tune.Trainable):
         Raises:
             UserError: The overrides do not make a valid config.
         """
-        mark(Path(constants.experiment), "a trial's process")
+        mark(Path(constants.experiment), TRIAL_PROCESS)
         self._constants = constants
         self._take_up(config)
         self._group = WorkerGroup(f"group-{uuid.uuid4().hex[:12]}", constants.layout, constants.train)

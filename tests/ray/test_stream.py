@@ -13,7 +13,7 @@ from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
-from ray_advpose.data.stream import stream_batches
+from ray_advpose.data.stream import StreamKeeper, stream_batches
 from ray_advpose.presets import QUICK
 from ray_advpose.training.schedule import make_schedule
 
@@ -69,3 +69,27 @@ def test_the_scheduling_loop_rests_while_the_trainer_trains(shards, clean_cluste
 
 def test_ray_still_has_the_setting_that_lets_a_task_end_by_itself():
     assert ray.data.DataContext()._max_num_blocks_in_streaming_gen_buffer > 0
+
+
+def test_a_kept_stream_goes_on_where_it_was_left_and_only_there(shards, clean_cluster):
+    config = QUICK.replaced({"stages.pretrain_images": 20, "run.global_batch_size": 8})
+    schedule = make_schedule(config, shards.count("train"))
+    keeper = StreamKeeper()
+
+    def steps(start, count):
+        with keeper.streaming(shards, schedule, start, 0, 1) as stream:
+            return id(stream), [next(stream).step for _ in range(count)]
+
+    first, trained = steps(0, 3)
+    assert trained == [0, 1, 2]
+    again, trained = steps(3, 2)
+    assert (again, trained) == (first, [3, 4]), "started anew"
+    other, trained = steps(4, 1)
+    assert trained == [4]
+    assert other != first, "went on from the wrong step"
+    with pytest.raises(RuntimeError, match="training failed"), keeper.streaming(shards, schedule, 5, 0, 1):
+        raise RuntimeError("training failed")
+    _, trained = steps(5, schedule.total_steps - 5)
+    assert trained[-1] == schedule.total_steps - 1
+    with pytest.raises(StopIteration), keeper.streaming(shards, schedule, schedule.total_steps, 0, 1) as stream:
+        next(stream)
