@@ -85,8 +85,10 @@ class SearchSpace:
             UserError: A field that does not exist, a bound that the field does not allow, or settings
                 that do not go together.
         """
-        if not self.fields:
-            raise UserError(f"{source}: SPACE.fields is empty")
+        if not isinstance(self.fields, Mapping) or not self.fields:
+            raise UserError(f"{source}: SPACE.fields = {self.fields!r}: expected a domain for each field")
+        if not (self.trials is None or isinstance(self.trials, int)):
+            raise UserError(f"{source}: SPACE.trials = {self.trials!r}: expected a number")
         for name, domain in self.fields.items():
             if not isinstance(domain, AnyDomain):
                 raise UserError(f"{source}: {name} = {domain!r} is no Choice, Uniform or LogUniform")

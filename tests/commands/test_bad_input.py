@@ -8,7 +8,10 @@ import pytest
 from command_runs import run
 
 PEOPLE = object()  # stands for a prepared data set
-SPACE_HEAD = "from ray_advpose.search.space import *\n"
+SPACE_HEAD = """
+from ray_advpose.search.domains import Choice
+from ray_advpose.search.space import SearchSpace
+"""
 
 
 def test_a_process_prints_the_sentence_and_exits_with_2(tmp_path):
@@ -45,7 +48,7 @@ def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path, refused, people
 
 def test_a_search_space_with_an_unknown_field_is_named(tmp_path, refused, people):
     space = tmp_path / "mine.py"
-    space.write_text(SPACE_HEAD + "SPACE = SearchSpace(2, {'asr.scale_bin': Choice((5, 7))})")
+    space.write_text(SPACE_HEAD + "SPACE = SearchSpace({'asr.scale_bin': Choice((5, 7))}, 2)")
     sentence = refused("tune.py", "--data", people, "--search", space)
     assert "mine.py" in sentence
     assert "did you mean 'asr.scale_bins'" in sentence

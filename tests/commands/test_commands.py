@@ -16,7 +16,8 @@ from ray_advpose.training.checkpoint import read_manifest
 pytestmark = pytest.mark.ray
 
 SPACE = """
-from ray_advpose.search.space import Choice, LogUniform, SearchSpace, Uniform
+from ray_advpose.search.domains import Choice, LogUniform, Uniform
+from ray_advpose.search.space import SearchSpace
 
 SPACE = SearchSpace(
     trials=4,
