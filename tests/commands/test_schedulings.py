@@ -7,6 +7,8 @@ import json
 import pytest
 from command_runs import run, settings
 
+from ray_advpose.search.lineage import LINEAGE, Lineage
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SPACE = """
@@ -68,3 +70,19 @@ def test_a_structural_copy_has_its_heads_mapped(tmp_path, people):
     ]
     mapped = {field for line in lines for field in line["mapped"]}
     assert mapped == {"asr.scale_bins", "aho.grid_width"}
+
+
+def test_a_population_explores_by_what_gained_most(tmp_path, people):
+    fields = '{"reward.alpha": Uniform(0.05, 0.5), "optim.pose_lr": LogUniform(2e-4, 5e-3)}, 4'
+    copying = "Exploiting(('reward.alpha', 'optim.pose_lr'), fraction=0.5, explore='bandit')"
+    write_space(tmp_path, fields, copying, "'latin'")
+    fast = settings(stages__pose_epochs=1, stages__joint_epochs=4)
+    code, output = run("tune.py", "--data", people, "--search", "space.py", "--out", "found", *fast, cwd=tmp_path)
+    assert code == 0, output
+    exploits = Lineage(tmp_path / "found" / LINEAGE).exploits
+    factors = [
+        after / before for exploit in exploits if exploit.barrier > 1 for before, after in exploit.changes.values()
+    ]
+    assert factors, "nobody copied after the first barrier"
+    # A perturbation is a fifth up or down; what the model chose lies anywhere.
+    assert any(min(abs(factor - 0.8), abs(factor - 1.2)) > 0.01 for factor in factors)
