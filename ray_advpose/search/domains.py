@@ -46,24 +46,20 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Uniform:
+class _Range:
     """Any number between two bounds."""
 
     low: float
     high: float
-    kind: Literal["uniform"] = "uniform"
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"Uniform({self.low}, {self.high}): the first bound must be below the second")
-
-    def at(self, quantile: float) -> float:
-        """Return the value at a quantile in [0, 1)."""
-        return self.low + quantile * (self.high - self.low)
 
     def moved(self, value: float, up: bool) -> float:
         """Return the value times 1.2 or 0.8, kept to the bounds; the other of the two where that changes nothing."""
-        return _moved(value, up, self.low, self.high)
+        for factor in (_UP, _DOWN) if up else (_DOWN, _UP):
+            moved = min(max(value * factor, self.low), self.high)
+            if moved != value:
+                return moved
+        # Only zero stays where it is.
+        return self.high if up else self.low
 
     def holds(self, value: Any) -> bool:
         """Whether a value lies within the bounds."""
@@ -76,11 +72,24 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class Uniform(_Range):
+    """Any number between two bounds, evenly."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"Uniform({self.low}, {self.high}): the first bound must be below the second")
+
+    def at(self, quantile: float) -> float:
+        """Return the value at a quantile in [0, 1)."""
+        return self.low + quantile * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class LogUniform(_Range):
     """Any number between two positive bounds, evenly in its logarithm."""
 
-    low: float
-    high: float
     kind: Literal["log_uniform"] = "log_uniform"
 
     def __post_init__(self) -> None:
@@ -92,28 +101,6 @@ class LogUniform:
         value = math.exp(math.log(self.low) + quantile * math.log(self.high / self.low))
         return min(max(value, self.low), self.high)  # rounding may step over a bound
 
-    def moved(self, value: float, up: bool) -> float:
-        """Return the value times 1.2 or 0.8, kept to the bounds; the other of the two where that changes nothing."""
-        return _moved(value, up, self.low, self.high)
-
-    def holds(self, value: Any) -> bool:
-        """Whether a value lies within the bounds."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """Values that must all be valid for the domain to be."""
-        return (self.low, self.high)
-
 
 AnyDomain = Choice | Uniform | LogUniform
 Domain = Annotated[AnyDomain, Field(discriminator="kind")]
-
-
-def _moved(value: float, up: bool, low: float, high: float) -> float:
-    for factor in (_UP, _DOWN) if up else (_DOWN, _UP):
-        moved = min(max(value * factor, low), high)
-        if moved != value:
-            return moved
-    # Only zero stays where it is.
-    return high if up else low
