@@ -7,14 +7,12 @@ import logging
 import os
 import platform
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import ray
-import ray.data
 
 _SETTINGS = {
     # The first three: the commands print their own progress; Ray's would be a second voice.
@@ -67,18 +65,6 @@ def joined_ray(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def warm_data() -> None:
-    """Start Ray Data's two actors, which the first stream on a cluster would wait for, in the background."""
-
-    def start() -> None:
-        # The process may end before they run; that is not worth an error.
-        with suppress(Exception):
-            ray.data.from_items([0]).materialize()
-
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    threading.Thread(target=start, name="warm-data", daemon=True).start()
 
 
 def cluster_size() -> dict[str, float]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ray_advpose.cluster.layout import local_cpus, plan_layout
 from ray_advpose.cluster.run_card import alone_in
-from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, warm_data, write_versions
+from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, write_versions
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
@@ -118,7 +118,6 @@ def train_population(search: Search, output: Path, address: str | None) -> list[
     mark(output, "command read")
     with alone_in(output), cluster:
         mark(output, "Ray runs")
-        warm_data()
         layout = plan_layout(config, trials, **cluster_size())
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
         write_versions(output)
