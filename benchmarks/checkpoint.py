@@ -25,7 +25,8 @@ from rich.table import Table
 from ray_advpose.cluster.saving import CheckpointSaver, checkpoint_saver
 from ray_advpose.cluster.storage import store_at
 from ray_advpose.presets import PRESETS, preset_named
-from ray_advpose.training.checkpoint import DataIdentity, take_snapshot
+from ray_advpose.training.checkpoint import DataIdentity
+from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.state import TrainState, make_state
 
 _JOINTS = 14

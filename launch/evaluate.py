@@ -17,7 +17,7 @@ from ray_advpose.data.rescoring import FileScore, score_file
 from ray_advpose.data.scoring import predict_checkpoint
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError, run_command
-from ray_advpose.pose.metrics import PCK_THRESHOLDS
+from ray_advpose.pose.protocols import PCK_THRESHOLDS
 from ray_advpose.report.score_table import score_json, score_table
 from ray_advpose.report.validation_picture import prediction_picture
 

@@ -17,7 +17,7 @@ from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
 from ray_advpose.search.arms import arms_search, conduct_arms, parse_arms
-from ray_advpose.search.population import has_search
+from ray_advpose.search.stored import has_search
 from ray_advpose.training.setting_changes import SettingChange, read_changes
 
 _SEEDS = 3

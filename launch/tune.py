@@ -11,9 +11,9 @@ from pathlib import Path
 from ray_advpose.arguments import add_run_arguments, chosen_config
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import UserError, run_command
-from ray_advpose.search.population import has_search, read_search
 from ray_advpose.search.session import conduct, new_search
 from ray_advpose.search.space import load_space
+from ray_advpose.search.stored import has_search, read_search
 
 _SPACES = Path(__file__).parent.parent / "search_spaces"
 

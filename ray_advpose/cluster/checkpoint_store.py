@@ -15,6 +15,8 @@ from pathlib import Path
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, Snapshot, flush, write_checkpoint
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints, if they are kept with it."""
 PREFIX = "step_"
 PARTIAL = ".partial"
 PROBE = b"ray_advpose"

@@ -20,7 +20,8 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_advpose.cluster.mailbox import Assignment, Mailbox, Refusal, Report
-from ray_advpose.cluster.serving import TrainFunction, serve
+from ray_advpose.cluster.serving import serve
+from ray_advpose.cluster.torch_trainer import LeanTorchTrainer
 from ray_advpose.errors import UserError
 
 _TRAIN_ENVIRONMENT = {
@@ -60,17 +61,17 @@ class GroupLayout:
 
 
 class WorkerGroup:
-    """A running `TorchTrainer` and the mailbox through which it is given work.
+    """A running `LeanTorchTrainer` and the mailbox through which it is given work.
 
     The mailbox and Ray Train's controller are actors owned by this process, so they die with it.
 
     Args:
         name: Name of the Ray Train run; a name that was used before would resume that run.
         layout: Number and resources of the workers.
-        train: What every rank does with an assignment, see `ray_advpose.cluster.serving.serve`.
+        train: What every rank does with an assignment: the name of a `ray_advpose.cluster.serving.TrainFunction`.
     """
 
-    def __init__(self, name: str, layout: GroupLayout, train: TrainFunction) -> None:
+    def __init__(self, name: str, layout: GroupLayout, train: str) -> None:
         for variable, value in _TRAIN_ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         self.name = name
@@ -157,10 +158,7 @@ class WorkerGroup:
             self._thread.join(_FAILURE_POLL_S)
             raise self.failed() or RuntimeError(f"worker group {self.name} has lost its mailbox") from None
 
-    def _fit(self, layout: GroupLayout, train: TrainFunction) -> None:
-        # Imports torch, which takes seconds that the process's main thread need not wait for.
-        from ray_advpose.cluster.torch_trainer import LeanTorchTrainer
-
+    def _fit(self, layout: GroupLayout, train: str) -> None:
         try:
             trainer = LeanTorchTrainer(
                 serve,

@@ -29,7 +29,7 @@ class Assignment:
         share_pose_stage: Where to put the end of stage 1 for other runs; None keeps it to this run.
         report_whole: Whether an epoch is reported only once its checkpoint is whole, as a population
             needs that may copy it at once; else checkpoints are written while training goes on.
-        allow_changes: What may differ from the checkpoint, see `ray_advpose.training.checkpoint`.
+        allow_changes: What may differ from the checkpoint, see `ray_advpose.training.restoring`.
         any_member: Whether the checkpoint may be of other settings, as a copied trial's is: heads of
             augmentation networks are mapped where they differ.
     """

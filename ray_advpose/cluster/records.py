@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from ray_advpose.cluster.run_files import LOG, write_history
 from ray_advpose.cluster.watch import Drain
 from ray_advpose.config import Config
 from ray_advpose.pose.metrics import Score
+from ray_advpose.report.clock import clock
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.loop import Progress
-from ray_advpose.training.state import EpochRecord
 
-HISTORY = "history.json"
-LOG = "log.txt"
 CONFIG = "config.yaml"
 EVENTS = "events"
 
@@ -76,7 +74,7 @@ class RunRecords:
         for name, value in record.learning_rates.items():
             self._events.add_scalar(f"learning_rate/{name}", value, record.step)
         self._events.flush()
-        _write_history(self._folder, history)
+        write_history(self._folder, history)
 
 
 @contextmanager
@@ -99,27 +97,13 @@ def run_records(folder: Path, config: Config, step: int, history: list[EpochReco
     logger.addHandler(handler)
     events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1 if step else None)
     if history:
-        _write_history(folder, history)
+        write_history(folder, history)
     try:
         yield RunRecords(folder, logger, events)
     finally:
         events.close()
         logger.removeHandler(handler)
         handler.close()
-
-
-def _write_history(folder: Path, history: list[EpochRecord]) -> None:
-    partial = folder / f".{HISTORY}.partial"
-    partial.write_text(json.dumps([asdict(entry) for entry in history], indent=1), encoding="utf-8")
-    partial.replace(folder / HISTORY)
-
-
-def read_history(folder: Path) -> list[EpochRecord]:
-    """Return the epochs a run has recorded; none if it has not finished one."""
-    path = folder / HISTORY
-    if not path.is_file():
-        return []
-    return [EpochRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def progress_line(progress: Progress) -> str:
@@ -132,10 +116,3 @@ def progress_line(progress: Progress) -> str:
         f"{progress.stage} {progress.epoch}/{progress.epochs} | step {progress.step}/{progress.total_steps}"
         f" | {progress.images_per_s:.0f} images/s | about {clock(left_s)} left at this speed | {losses}"
     )
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

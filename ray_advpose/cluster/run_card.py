@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ray_advpose.config import Config, config_from_dict, field_of, is_structural
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.data.task import identity_of
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import check_data, read_config, read_manifest
 from ray_advpose.training.schedule import Schedule, make_schedule
 from ray_advpose.training.setting_changes import SettingChange, config_in_epoch, joint_epoch_of
 
 _CARD = "run.json"
-CHECKPOINTS = "checkpoints"
 DATA = "data"
 # How a run is spread over machines and what is kept of it does not change what is trained.
 _FREE = {

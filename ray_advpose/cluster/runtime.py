@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import ray
+from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
+from ray.data._internal.stats import get_or_create_stats_actor
 
 _SETTINGS = {
     # The first three: the commands print their own progress; Ray's would be a second voice.
@@ -50,6 +52,7 @@ def local_ray(cpus: int) -> Iterator[None]:
         log_to_driver=False,
         configure_logging=True,
     )
+    _start_singletons()
     try:
         yield
     finally:
@@ -61,10 +64,21 @@ def joined_ray(address: str) -> Iterator[None]:
     """Connect to a running cluster for the time being."""
     _prepare_environment(_SETTINGS)
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    _start_singletons()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_singletons() -> None:
+    """Start the actors that a cluster has one of, in the background.
+
+    They are put on the node of whoever needs them first, which else is a trial or a worker that then
+    waits for them, on a node that may be taken away.
+    """
+    get_or_create_autoscaling_coordinator()
+    get_or_create_stats_actor()
 
 
 def cluster_size() -> dict[str, float]:

@@ -7,6 +7,7 @@ the trial and keeps each trial's checkpoints apart.
 
 from __future__ import annotations
 
+import pkgutil
 import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import ray.train.collective
 import ray.util
 
 from ray_advpose.cluster.mailbox import Assignment, Refusal, Report
+from ray_advpose.data.reader import start_reader
 from ray_advpose.errors import UserError
 
 Metrics = dict[str, float | int | str]
@@ -41,19 +43,25 @@ class Session(Protocol):
 
 TrainFunction = Callable[[Assignment, Session], None]
 
+TRAIN_ASSIGNMENT = "ray_advpose.cluster.worker:train_assignment"
+"""The name of the one that trains. A name, because with the function comes torch, which takes each process between
+the command and the workers a second."""
+
 
 def serve(loop_config: dict[str, Any]) -> None:
     """Train what the mailbox assigns, as one rank of a worker group.
 
     Args:
-        loop_config: ``mailbox``, the handle of the trial's mailbox, and ``train``, a
-            `TrainFunction`. ``train(assignment, session)`` runs on every rank and returns once a
+        loop_config: ``mailbox``, the handle of the trial's mailbox, and ``train``, the
+            name of a `TrainFunction`. ``train(assignment, session)`` runs on every rank and returns once a
             report was answered by False, as it is after ``done`` and ``cut``.
 
     Raises:
         RuntimeError: ``train`` returned although it was neither done nor told to leave.
     """
-    mailbox, train = loop_config["mailbox"], loop_config["train"]
+    # Before the import of what trains.
+    start_reader()
+    mailbox, train = loop_config["mailbox"], pkgutil.resolve_name(loop_config["train"])
     while (assignment := _next_assignment(mailbox)) is not None:
         session = _MailboxSession(mailbox, assignment)
         try:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
 from ray_advpose.cluster.layout import local_cpus, plan_layout
-from ray_advpose.cluster.records import read_history
 from ray_advpose.cluster.run_card import (
-    CHECKPOINTS,
     RunCard,
     alone_in,
     check_allowed,
@@ -19,6 +18,7 @@ from ray_advpose.cluster.run_card import (
     has_run,
     read_card,
 )
+from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training

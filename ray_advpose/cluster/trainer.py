@@ -12,17 +12,17 @@ from pathlib import Path
 
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.mailbox import Assignment, Report
-from ray_advpose.cluster.records import LOG, read_history
 from ray_advpose.cluster.run_card import RunCard
+from ray_advpose.cluster.run_files import LOG, read_history
 from ray_advpose.cluster.runtime import write_versions
+from ray_advpose.cluster.serving import TRAIN_ASSIGNMENT
 from ray_advpose.cluster.signals import StopRequest, stop_on_signals
 from ray_advpose.cluster.storage import step_at
-from ray_advpose.cluster.worker import train_assignment
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.schedule import make_schedule
 from ray_advpose.training.setting_changes import SettingChange, config_in_epoch, joint_epoch_of
-from ray_advpose.training.state import EpochRecord
 
 _MAX_FAILURES = 3
 _CLOSE_TIMEOUT_S = 8.0
@@ -83,7 +83,7 @@ def run_training(
     )
     stretches = _Stretches(config, changes, ShardSet.open(Path(card.data)).count("train"))
     with _echoed(output / LOG), stop_on_signals() as stop:
-        group = WorkerGroup(f"train-{uuid.uuid4().hex[:12]}", _layout(config, output), train_assignment)
+        group = WorkerGroup(f"train-{uuid.uuid4().hex[:12]}", _layout(config, output), TRAIN_ASSIGNMENT)
         try:
             last = _serve_to_the_end(group, assignment, stretches, stop)
         finally:

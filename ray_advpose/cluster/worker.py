@@ -22,20 +22,23 @@ from ray_advpose.cluster.stretches import Stretch, StretchRecorder
 from ray_advpose.cluster.watch import Call, Watch
 from ray_advpose.cluster.worker_records import record_worker
 from ray_advpose.config import config_from_dict
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.stream import StreamKeeper
-from ray_advpose.data.task import identity_of, occlusion_target, task_for
+from ray_advpose.data.task import occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.errors import UserError
 from ray_advpose.sections import RunSection
 from ray_advpose.training.batch import CanvasBatch
-from ray_advpose.training.checkpoint import DataIdentity, load_checkpoint, take_snapshot
+from ray_advpose.training.checkpoint import DataIdentity
 from ray_advpose.training.digests import digests
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.loop import train_epochs
-from ray_advpose.training.pose_stage import ends_pose_stage, load_pose_stage
+from ray_advpose.training.pose_stage import ends_pose_stage
+from ray_advpose.training.restoring import load_checkpoint, take_snapshot
 from ray_advpose.training.schedule import Schedule, Stage, make_schedule
-from ray_advpose.training.state import EpochRecord, TrainState, make_state
-from ray_advpose.training.take_over import load_member
+from ray_advpose.training.state import TrainState, make_state
+from ray_advpose.training.take_over import load_member, load_pose_stage
 
 _ELASTIC_EVERY_S = 60.0
 _STREAMS = StreamKeeper()

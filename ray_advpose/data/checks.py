@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.data.task import task_for
 from ray_advpose.errors import UserError
 from ray_advpose.training.schedule import make_schedule
 
@@ -37,8 +36,22 @@ def check_config(config: Config, shards: ShardSet) -> None:
     """Check a config against opened data; `UserError` as in `check_data`."""
     if shards.count("train") == 0:
         raise UserError(f"{shards.directory}: split 'train' has no persons")
-    task_for(config, shards)
+    check_room(config, shards)
     make_schedule(config, shards.count("train"))
+
+
+def check_room(config: Config, shards: ShardSet) -> None:
+    """Check that canvases have room for the augmentations a config asks for; `UserError` if not."""
+    canvas = shards.manifest.canvas
+    for field, wanted, room in (
+        ("asr.max_scale_log2", config.asr.max_scale_log2 + config.asr.scale_sigma_log2, canvas.max_scale_log2),
+        ("asr.max_rotation_deg", config.asr.max_rotation_deg + config.asr.rotation_sigma_deg, canvas.max_rotation_deg),
+    ):
+        if config.asr.enabled and wanted > room + 1e-9:
+            raise UserError(
+                f"{field} with its sigma reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
+                f" {room:g}; prepare them with more margin"
+            )
 
 
 def _normalizers(shards: ShardSet) -> np.ndarray:

@@ -19,7 +19,8 @@ from ray_advpose.data.validation import ScoredSplit, Truth
 from ray_advpose.errors import UserError
 from ray_advpose.pose.metrics import score
 from ray_advpose.pose.score import Score
-from ray_advpose.training.checkpoint import data_identity, load_networks, read_config, read_manifest
+from ray_advpose.training.checkpoint import data_identity, read_config, read_manifest
+from ray_advpose.training.restoring import load_networks
 from ray_advpose.training.state import make_state
 
 

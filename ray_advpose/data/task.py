@@ -9,13 +9,12 @@ from torch import Tensor
 
 from ray_advpose.adversary.occlusion import vote_cells
 from ray_advpose.config import Config
+from ray_advpose.data.checks import check_room
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.errors import UserError
 from ray_advpose.pose.geometry import input_from_canvas, inside, transform_points
-from ray_advpose.pose.metrics import PCK_THRESHOLDS
+from ray_advpose.pose.protocols import PCK_THRESHOLDS
 from ray_advpose.pose.skeleton import skeleton_named
 from ray_advpose.training.batch import CanvasGeometry
-from ray_advpose.training.checkpoint import DataIdentity
 from ray_advpose.training.draws import canonical
 from ray_advpose.training.pose_step import Task
 
@@ -26,33 +25,13 @@ def task_for(config: Config, shards: ShardSet) -> Task:
     Raises:
         UserError: The canvases have no room for the augmentations the config asks for.
     """
+    check_room(config, shards)
     canvas = shards.manifest.canvas
-    for field, wanted, room in (
-        ("asr.max_scale_log2", config.asr.max_scale_log2 + config.asr.scale_sigma_log2, canvas.max_scale_log2),
-        ("asr.max_rotation_deg", config.asr.max_rotation_deg + config.asr.rotation_sigma_deg, canvas.max_rotation_deg),
-    ):
-        if config.asr.enabled and wanted > room + 1e-9:
-            raise UserError(
-                f"{field} with its sigma reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
-                f" {room:g}; prepare them with more margin"
-            )
     return Task(
         config,
         CanvasGeometry(canvas.canvas_px, canvas.box_px),
         skeleton_named(shards.manifest.skeleton),
         PCK_THRESHOLDS[shards.manifest.protocol],
-    )
-
-
-def identity_of(shards: ShardSet) -> DataIdentity:
-    """Return what a checkpoint remembers of its data."""
-    manifest = shards.manifest
-    return DataIdentity(
-        fingerprint=manifest.fingerprint,
-        protocol=manifest.protocol,
-        skeleton=manifest.skeleton,
-        canvas_px=manifest.canvas.canvas_px,
-        box_px=manifest.canvas.box_px,
     )
 
 

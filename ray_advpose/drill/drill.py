@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ray_advpose.cluster.records import LOG
-from ray_advpose.cluster.run_card import CHECKPOINTS
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
+from ray_advpose.cluster.run_files import LOG
 from ray_advpose.cluster.runtime import joined_ray
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ray_advpose.errors import UserError, nearest
+from ray_advpose.pose.protocols import PCK_THRESHOLDS
 from ray_advpose.pose.score import CURVE_THRESHOLDS, Metric, Score
 from ray_advpose.pose.skeleton import LSP, MPII, Skeleton
-
-PCK_THRESHOLDS = {"mpii": 0.5, "lsp": 0.2, "lspet": 0.2}
 
 
 def relative_distances(

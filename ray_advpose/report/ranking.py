@@ -9,8 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.schedule import Stage
-from ray_advpose.training.state import EpochRecord
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_advpose.cluster.run_card import CHECKPOINTS, has_run
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
+from ray_advpose.cluster.run_card import has_run
 from ray_advpose.cluster.storage import store_at
 from ray_advpose.config import Config
 from ray_advpose.data.rescoring import score_file
@@ -20,12 +21,13 @@ from ray_advpose.pose.score import Score
 from ray_advpose.presets import ARMS
 from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
 from ray_advpose.report.ranking import TrialOutcome
+from ray_advpose.search.closing import exit_code
 from ray_advpose.search.places import trial_folder
-from ray_advpose.search.population import Search, has_search, read_search
 from ray_advpose.search.progress import FAILED, FINISHED
 from ray_advpose.search.scheduling import RunAll
-from ray_advpose.search.session import exit_code, new_search, train_population, unchanged_data
+from ray_advpose.search.session import new_search, train_population, unchanged_data
 from ray_advpose.search.space import SearchSpace
+from ray_advpose.search.stored import Search, has_search, read_search
 
 _ALL = "all"
 

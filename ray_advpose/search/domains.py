@@ -53,13 +53,17 @@ class _Range:
     high: float
 
     def moved(self, value: float, up: bool) -> float:
-        """Return the value times 1.2 or 0.8, kept to the bounds; the other of the two where that changes nothing."""
+        """Return the value times 1.2 or 0.8, kept to the bounds; the other of the two where that changes nothing.
+
+        Zero moves by a fifth of the range.
+        """
         for factor in (_UP, _DOWN) if up else (_DOWN, _UP):
             moved = min(max(value * factor, self.low), self.high)
             if moved != value:
                 return moved
-        # Only zero stays where it is.
-        return self.high if up else self.low
+        # Only zero stays where it is. At most a fifth of the range away lies one of its two sides.
+        away = (_UP - 1) * (self.high - self.low)
+        return away if (up and away <= self.high) or -away < self.low else -away
 
     def holds(self, value: Any) -> bool:
         """Whether a value lies within the bounds."""

@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ray_advpose.cluster.checkpoint_store import FolderStore
-from ray_advpose.cluster.run_card import CHECKPOINTS
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS, FolderStore
 from ray_advpose.training.checkpoint import MANIFEST
 
 POINTER = "pointer.json"

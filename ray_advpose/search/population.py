@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from ray import tune
 
 from ray_advpose.cluster.group import GroupLayout
 from ray_advpose.cluster.layout import Layout
-from ray_advpose.cluster.records import read_history
-from ray_advpose.cluster.worker import train_assignment
-from ray_advpose.config import Config, config_from_dict
-from ray_advpose.errors import UserError
+from ray_advpose.cluster.run_files import read_history
+from ray_advpose.cluster.serving import TRAIN_ASSIGNMENT
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.lineage import LINEAGE
 from ray_advpose.search.places import trial_folder
 from ray_advpose.search.progress import CUT, FAILED, SearchProgress, read_endings
-from ray_advpose.search.scheduling import Exploiting
-from ray_advpose.search.space import SearchSpace
+from ray_advpose.search.stored import Search, write_search
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
 from ray_advpose.search.tune_parts import make_scheduler, make_searcher, parameters
 from ray_advpose.training.pose_stage import pose_stage_key
 
-_SEARCH = "search.json"
 _TUNE = "tune"
 _ENDINGS = "endings.json"
 # Tune's folder of a trial: its class, its name (the search's and perhaps its number), its place in the order, ...
@@ -35,64 +29,6 @@ _TRIAL_FOLDER = re.compile(r"JointTrainingTrial_([0-9a-f]+(?:_\d{5,})?)_(\d+)_")
 # A trial whose workers died this often, beyond what its worker group takes, has something wrong with it.
 _TRIAL_FAILURES = 2
 _WORKER_FAILURES = 3
-
-
-@dataclass(frozen=True)
-class Search:
-    """All that decides what a search does; stored with it, so that it can be taken up again.
-
-    Attributes:
-        base: The config that trials override, as ``model_dump()``.
-        data: Absolute path of the prepared data.
-        fingerprint: Of the data.
-        score_name: What trials are ranked by, e.g. ``PCK@0.2``.
-        space: What is searched, and what becomes of trials while they train.
-        trials: How many.
-        overrides: One mapping of dotted fields to values a trial; empty if they are found on the way.
-        labels: What each trial is called, where it is more than one draw among many; else empty.
-    """
-
-    base: dict[str, Any]
-    data: str
-    fingerprint: str
-    score_name: str
-    space: SearchSpace
-    trials: int
-    overrides: list[dict[str, Any]]
-    labels: list[str] = field(default_factory=list)
-
-    @property
-    def config(self) -> Config:
-        """The base config."""
-        return config_from_dict(self.base, _SEARCH)
-
-    @property
-    def every_joint_epochs(self) -> int:
-        """Epochs of stage 3 between two moments at which trials may copy each other."""
-        assert isinstance(self.space.scheduling, Exploiting)
-        return self.space.scheduling.every_joint_epochs
-
-
-_ADAPTER = TypeAdapter(Search)
-
-
-def read_search(output: Path) -> Search:
-    """Read what a search was started with; `UserError` if there is none in the folder."""
-    path = output / _SEARCH
-    try:
-        return _ADAPTER.validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = f"{where}: {first['msg']}, found {first['input']!r:.80}"
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    raise UserError(f"{output} holds no search to resume: cannot read {path}: {reason}")
-
-
-def has_search(output: Path) -> bool:
-    """Whether a search was started in a folder."""
-    return (output / _SEARCH).is_file()
 
 
 def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcome]:
@@ -113,7 +49,7 @@ def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcom
             str(output / _TUNE), trainable, resume_errored=True, param_space=parameters(search.overrides)
         )
     else:
-        (output / _SEARCH).write_bytes(_ADAPTER.dump_json(search, indent=1))
+        write_search(search, output)
         tuner = _tuner(search, trainable, output, layout)
     results = tuner.fit()
     endings = read_endings(output / _ENDINGS)
@@ -172,7 +108,7 @@ def _trainable(search: Search, output: Path, layout: Layout) -> Any:
             use_gpu=run.gpus_per_worker > 0,
             max_failures=_WORKER_FAILURES,
         ),
-        train=train_assignment,
+        train=TRAIN_ASSIGNMENT,
         shared_pose_stages=_shared_pose_stages(search),
     )
     return tune.with_resources(
@@ -183,7 +119,7 @@ def _trainable(search: Search, output: Path, layout: Layout) -> Any:
 def _shared_pose_stages(search: Search) -> frozenset[str]:
     """Return what more than one trial begins with; sharing the rest would fill the disk for nobody."""
     base = search.config
-    keys = Counter(pose_stage_key(base.replaced(overrides, _SEARCH)) for overrides in search.overrides)
+    keys = Counter(pose_stage_key(base.replaced(overrides, "trial")) for overrides in search.overrides)
     return frozenset(key for key, trials in keys.items() if trials > 1)
 
 

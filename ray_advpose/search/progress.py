@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from ray_advpose.cluster.records import clock
+from ray_advpose.report.clock import clock
 from ray_advpose.search.lineage import Lineage
 
 FINISHED, STOPPED, FAILED, CUT = "finished", "stopped early", "failed", "cut"

@@ -11,7 +11,7 @@ from ray_advpose.cluster.storage import is_whole
 from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranking_rows
 from ray_advpose.search.lineage import LINEAGE, Lineage, Stretch
 from ray_advpose.search.places import ScoredCheckpoint, scored_checkpoints
-from ray_advpose.search.population import Search
+from ray_advpose.search.stored import Search
 from ray_advpose.training.checkpoint import read_config
 from ray_advpose.training.setting_changes import SettingChange, changes_text
 

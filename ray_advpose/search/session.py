@@ -7,31 +7,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import cv2
-from rich.console import Console
-
 from ray_advpose.cluster.layout import local_cpus, plan_layout
 from ray_advpose.cluster.run_card import alone_in
 from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, write_versions
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
-from ray_advpose.data.scoring import score_checkpoint
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
-from ray_advpose.pose.metrics import PCK_THRESHOLDS
-from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_table
-from ray_advpose.report.validation_picture import prediction_picture
+from ray_advpose.pose.protocols import score_name
+from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.domains import Choice
-from ray_advpose.search.population import Search, run_search
-from ray_advpose.search.progress import CUT
-from ray_advpose.search.results import write_results
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace
-
-# A log file has no width of its own.
-_LOG_COLUMNS = 130
-_CUT_EXIT_CODE = 130
+from ray_advpose.search.stored import Search
 
 
 def new_search(
@@ -60,7 +49,7 @@ def new_search(
         base=base.model_dump(),
         data=str(shards.directory),
         fingerprint=shards.fingerprint,
-        score_name=_score_name(shards),
+        score_name=score_name(shards.manifest.protocol),
         space=space,
         trials=trials,
         overrides=overrides,
@@ -74,12 +63,6 @@ def _extremes(space: SearchSpace, fields: Mapping[str, Any]) -> Iterator[dict[st
         numbers = [name for name in space.scheduling.mutate if not isinstance(space.fields[name], Choice)]
         for end in (0, -1):
             yield {**fields, **{name: space.fields[name].extremes[end] for name in numbers}}
-
-
-def _score_name(shards: ShardSet) -> str:
-    """Return what the validation score of a data set is called."""
-    protocol = shards.manifest.protocol
-    return f"{'PCKh' if protocol == 'mpii' else 'PCK'}@{PCK_THRESHOLDS[protocol]:g}"
 
 
 def conduct(search: Search, output: Path, address: str | None) -> int:
@@ -97,7 +80,11 @@ def conduct(search: Search, output: Path, address: str | None) -> int:
         UserError: As `train_population`.
     """
     shards = unchanged_data(search, output)
-    return _show(search, train_population(search, output, address), output, shards)
+    outcomes = train_population(search, output, address)
+    # With it comes torch, which the process that only leads a search needs no sooner.
+    from ray_advpose.search.closing import close
+
+    return close(search, outcomes, output, shards)
 
 
 def unchanged_data(search: Search, output: Path) -> ShardSet:
@@ -118,43 +105,10 @@ def train_population(search: Search, output: Path, address: str | None) -> list[
     mark(output, "command read")
     with alone_in(output), cluster:
         mark(output, "Ray runs")
+        # Tune's imports take a second, in which Ray's first processes start.
+        from ray_advpose.search.population import run_search
+
         layout = plan_layout(config, trials, **cluster_size())
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
         write_versions(output)
         return run_search(search, output, layout)
-
-
-def exit_code(search: Search, outcomes: Sequence[TrialOutcome], go_on: str, otherwise: int) -> int:
-    """Return the command's exit code; if the search was cut, say how to go on with it."""
-    if len(outcomes) == search.trials and all(outcome.ending != CUT for outcome in outcomes):
-        return otherwise
-    print(f"the search was cut; go on with: {go_on}")
-    return _CUT_EXIT_CODE
-
-
-def _show(search: Search, outcomes: list[TrialOutcome], output: Path, shards: ShardSet) -> int:
-    best = write_results(search, outcomes, output)
-    go_on = f"python launch/tune.py --resume {output}"
-    header, rows = ranking_rows(outcomes, search.score_name)
-    console = Console()
-    if not console.is_terminal:
-        console.width = _LOG_COLUMNS
-    console.print(terminal_table(header[:-1], [row[:-1] for row in rows], title="Ranked trials"))
-    for row in rows:
-        print(f"  {row[1]}: {row[-1]}")
-    if best is None:
-        print(f"no trial came to a checkpoint; errors are in error.txt files below {output / 'tune'}")
-        return exit_code(search, outcomes, go_on, otherwise=1)
-    scored = score_checkpoint(best, shards, "val", flip_test=False)
-    picture = prediction_picture(shards, "val", scored.predictions_px)
-    cv2.imwrite(str(output / "validation.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    definition = (
-        f"Scores are validation {scored.caption}; pooled over all joints, best checkpoint {scored.score.pooled:.2f}"
-    )
-    with (output / "ranked.md").open("a", encoding="utf-8") as ranked:
-        ranked.write(f"\n{definition}.\n")
-    print(f"{definition}. Best checkpoint: {scored.score.pooled:.2f}")
-    for name in ("ranked.md", "best_config.yaml", "best_schedule.yaml", "best_checkpoint", "validation.png"):
-        if (output / name).exists():
-            print(f"  {output / name}")
-    return exit_code(search, outcomes, go_on, otherwise=0)

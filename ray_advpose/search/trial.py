@@ -17,7 +17,6 @@ from ray.tune.result import DONE, SHOULD_CHECKPOINT
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
-from ray_advpose.cluster.serving import TrainFunction
 from ray_advpose.cluster.storage import is_whole, still_there
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import config_from_dict
@@ -37,7 +36,7 @@ class TrialConstants:
         data: Folder of the shards; absolute, since Ray changes the working directory.
         experiment: Folder of the search; trials write below it.
         layout: The worker group of each trial.
-        train: What every rank does with an assignment.
+        train: What every rank does with an assignment, by its name.
         shared_pose_stages: Keys of the stages 1 that more than one trial of the search begins with.
     """
 
@@ -45,7 +44,7 @@ class TrialConstants:
     data: str
     experiment: str
     layout: GroupLayout
-    train: TrainFunction
+    train: str
     shared_pose_stages: frozenset[str] = frozenset()
 
 

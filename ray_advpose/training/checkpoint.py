@@ -1,7 +1,7 @@
 """A checkpoint as a folder of files; the manifest, written last, makes it one.
 
 A folder without a manifest, or with a file that does not match it, is what an interrupted copy
-leaves behind, and is never loaded.
+leaves behind, and is never loaded. Processes that only look after checkpoints do without torch.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Collection, Container
+from collections.abc import Container
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import ray_advpose
-from ray_advpose.config import Config, is_structural, load_config
+from ray_advpose.config import Config, load_config
 from ray_advpose.errors import UserError
-from ray_advpose.training.state import TrainState
 
 _SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-_STATE = "state.pt"
+STATE = "state.pt"
 _CONFIG = "config.yaml"
 
 
@@ -70,29 +68,6 @@ class Snapshot:
     score: float | None = None
 
 
-def take_snapshot(state: TrainState) -> Snapshot:
-    """Copy a state, so that it can be written while training goes on; within an epoch called on every worker."""
-    best_first = sorted(state.history, key=lambda record: -record.metric)
-    last = state.history[-1] if state.history else None
-    return Snapshot(
-        step=state.step,
-        config=state.config,
-        content=_copied(state.state_dict()),
-        epoch_ends=tuple(record.step for record in best_first),
-        score=last.metric if last is not None and last.step == state.step else None,
-    )
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _copied(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_copied, value))
-    return value
-
-
 def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> None:
     """Write a checkpoint into a new folder; it has reached the disk when this returns.
 
@@ -102,9 +77,9 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> No
         data: What it was trained on.
     """
     folder.mkdir(parents=True)
-    _save(snapshot.content, folder / _STATE)
+    _save(snapshot.content, folder / STATE)
     (folder / _CONFIG).write_text(snapshot.config.to_yaml(), encoding="utf-8")
-    for name in (_STATE, _CONFIG):
+    for name in (STATE, _CONFIG):
         flush(folder / name)
     manifest = {
         "schema_version": _SCHEMA_VERSION,
@@ -114,10 +89,10 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> No
         "lineage": snapshot.content["lineage"],
         "versions": {
             "ray_advpose": ray_advpose.__version__,
-            "torch": torch.__version__,
+            "torch": version("torch"),
             "python": platform.python_version(),
         },
-        "files": {name: _description(folder / name) for name in (_STATE, _CONFIG)},
+        "files": {name: _description(folder / name) for name in (STATE, _CONFIG)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     flush(folder / MANIFEST)
@@ -125,6 +100,9 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, data: DataIdentity) -> No
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
+    # Takes a second, and who has networks to save has it by now.
+    import torch
+
     try:
         with path.open("wb") as file:
             torch.save(content, file)
@@ -165,7 +143,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: schema_version = {manifest.get('schema_version')!r}, written by ray_advpose {written_by};"
             f" this version, {ray_advpose.__version__}, reads {_SCHEMA_VERSION}"
         )
-    for name, expected in manifest.get("files", {_STATE: None}).items():
+    for name, expected in manifest.get("files", {STATE: None}).items():
         found = _description(folder / name) if (folder / name).is_file() else None
         if found != expected:
             raise UserError(
@@ -184,38 +162,6 @@ def data_identity(manifest: dict[str, Any]) -> DataIdentity:
     return DataIdentity(**manifest["data"])
 
 
-def load_checkpoint(folder: Path, state: TrainState, data: DataIdentity, allow: Collection[str] = ()) -> None:
-    """Load a checked checkpoint into a state of the same shape.
-
-    Args:
-        folder: The checkpoint.
-        state: Overwritten.
-        data: What the state is to be trained on.
-        allow: Fields that differ from what it was trained with; with ``data`` in it, training may go on
-            with other images of the same form.
-
-    Raises:
-        UserError: The checkpoint is not whole, was trained on other data, or holds other networks.
-    """
-    check_data(folder, data, allow)
-    saved, wanted = read_config(folder).flat(), state.config.flat()
-    shaping = [name for name in wanted if is_structural(name) or name.endswith(".enabled")]
-    for name in shaping:
-        if saved[name] != wanted[name]:
-            raise UserError(f"{folder} holds networks with {name} = {saved[name]}, this run's have {wanted[name]}")
-    state.load_state_dict(read_state(folder, state))
-    if allow:
-        # Measured on what may have been other images, or with other settings; it is measured again.
-        state.sweep_targets.clear()
-
-
-def load_networks(folder: Path, state: TrainState) -> None:
-    """Load only the networks of a checked checkpoint, for evaluation on whatever data."""
-    saved = read_state(folder, state)
-    for name, net in state.networks.items():
-        net.load_state_dict(saved["networks"][name])
-
-
 def check_data(folder: Path, data: DataIdentity, allow: Container[str] = ()) -> None:
     """Check that a checkpoint is whole and was trained on the given data; `UserError` if not."""
     saved_on = data_identity(read_manifest(folder))
@@ -223,12 +169,6 @@ def check_data(folder: Path, data: DataIdentity, allow: Container[str] = ()) -> 
         found = getattr(saved_on, field)
         if found != wanted and not (field == "fingerprint" and "data" in allow):
             raise UserError(f"{folder} was trained on data with {field} = {found}, this run's data has {wanted}")
-
-
-def read_state(folder: Path, state: TrainState) -> dict[str, Any]:
-    """Return what a checked checkpoint holds, as `TrainState.state_dict` made it, on the state's device."""
-    content: dict[str, Any] = torch.load(folder / _STATE, map_location=state.device, weights_only=True)
-    return content
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.joint_step import JointStep
 from ray_advpose.training.pose_step import PoseStep, StepStatistics, Task
 from ray_advpose.training.pretrain_step import PretrainStep
 from ray_advpose.training.schedule import Position, Schedule, Stage
-from ray_advpose.training.state import EpochRecord, TrainState, learning_rates
+from ray_advpose.training.state import TrainState, learning_rates
 from ray_advpose.training.statistics import RunningEpoch
 
 PROGRESS_EVERY_S = 5.0

@@ -14,36 +14,10 @@ from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.bridge import BridgedPoseNet
 from ray_advpose.nets.pose_net import make_pose_net
 from ray_advpose.nets.synced_norm import sync_norms
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.pretrain_step import SweepTargets
 from ray_advpose.training.schedule import Stage
 from ray_advpose.training.statistics import RunningEpoch
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch came to; a run's records are its history.
-
-    Attributes:
-        stage: Name of the stage.
-        epoch: Epoch within the stage, from 1.
-        step: Global steps done at its end.
-        images: Images seen in the epoch.
-        seconds: Wall time of the epoch's training steps.
-        waiting_share: Share of that time spent waiting for data.
-        metric: Validation score in percent (PCK or PCKh, by the data's protocol).
-        means: Mean statistics of the epoch's steps (losses, rewarded shares, entropies).
-        learning_rates: By network.
-    """
-
-    stage: str
-    epoch: int
-    step: int
-    images: int
-    seconds: float
-    waiting_share: float
-    metric: float
-    means: dict[str, float]
-    learning_rates: dict[str, float]
 
 
 @dataclass

@@ -1,10 +1,9 @@
-"""Going on from a checkpoint whose augmentation networks have other heads: other bins, another grid.
+"""Going on from the checkpoint of another run: its stage 1, or all of it with other bins or another grid.
 
-D and the bodies of both augmentation networks are taken over as they are. A head of K bins is a
-linear map to K logits; the logits at K' other places of the same range are linear interpolations of
-them, so the new head is the old one times a (K', K) matrix, and so are its optimiser's moments. The
-occlusion head is one channel wide whatever the grid is, and only the number of resolutions that its
-network reads changes with it.
+Other bins change only the last layer. A head of K bins is a linear map to K logits; the logits at K'
+other places of the same range are linear interpolations of them, so the new head is the old one
+times a (K', K) matrix, and so are its optimiser's moments. The occlusion head is one channel wide
+whatever the grid is, and only the number of resolutions that its network reads changes with it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,10 @@ from torch import Tensor
 
 from ray_advpose.config import Config, is_structural
 from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import DataIdentity, check_data, read_config, read_state
+from ray_advpose.training.checkpoint import DataIdentity, check_data, read_config
+from ray_advpose.training.history import EpochRecord
+from ray_advpose.training.pose_stage import decides_pose_stage, ends_pose_stage
+from ray_advpose.training.restoring import read_state
 from ray_advpose.training.state import TrainState
 
 _HEADS = {"asr.scale_bins": "scale", "asr.rotation_bins": "rotation"}
@@ -58,6 +60,33 @@ def load_member(folder: Path, state: TrainState, data: DataIdentity, allow: Coll
         # Measured at other bins or cells, or on what may have been other images.
         state.sweep_targets.clear()
     return mapped
+
+
+def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity) -> None:
+    """Put a fresh state at the end of another run's stage 1.
+
+    Args:
+        folder: A checkpoint from the end of stage 1.
+        state: Fresh; its augmentation networks stay as they are.
+        data: What this run is trained on.
+
+    Raises:
+        UserError: The checkpoint is not whole, lies elsewhere than at the end of stage 1, was trained
+            on other data, or differs in a field that decides stage 1.
+    """
+    check_data(folder, data)
+    saved, wanted = read_config(folder).flat(), state.config.flat()
+    for name in filter(decides_pose_stage, wanted):
+        if saved[name] != wanted[name]:
+            raise UserError(f"{folder} holds a stage 1 with {name} = {saved[name]}, this run's has {wanted[name]}")
+    content = read_state(folder, state)
+    history = [EpochRecord(**record) for record in content["history"]]
+    if not history or not ends_pose_stage(history[-1], state.config):
+        raise UserError(f"{folder} lies at step {content['step']}, which is not the end of stage 1")
+    state.pose_net.load_state_dict(content["networks"]["pose"])
+    state.optimizers["pose"].load_state_dict(content["optimizers"]["pose"])
+    state.step = content["step"]
+    state.history = history
 
 
 def bin_mapping(old: int, new: int) -> Tensor:

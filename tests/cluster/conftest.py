@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ray_advpose.presets import QUICK
-from ray_advpose.training.checkpoint import take_snapshot
+from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.state import make_state
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from ray_advpose.cluster.records import clock, progress_line, read_history, run_records
+from ray_advpose.cluster.records import progress_line, run_records
+from ray_advpose.cluster.run_files import read_history
 from ray_advpose.presets import QUICK
+from ray_advpose.report.clock import clock
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.loop import Progress
-from ray_advpose.training.state import EpochRecord
 
 RECORD = EpochRecord("joint", 1, 50, 600, 10.0, 0.25, 33.3, {"loss_random": 0.5, "rewarded_asr": 0.6}, {"pose": 1e-3})
 

@@ -7,10 +7,10 @@ import pytest
 
 from ray_advpose.cluster.run_card import RunCard, check_allowed, check_continues, has_run, read_card
 from ray_advpose.cluster.storage import store_at
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
-from ray_advpose.data.task import identity_of
 from ray_advpose.errors import UserError
 
 # Of 120 training images in batches of 12 after two epochs of stage 1; it ends at step 40.

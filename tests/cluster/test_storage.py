@@ -169,12 +169,12 @@ def small_disk(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-import ray_advpose.training.checkpoint as checkpoint
 from ray_advpose.cluster.storage import store_at
 sys.path.insert(0, {tests!r})
 from any_data import DATA
 import torch
 from ray_advpose.presets import QUICK
+from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.state import make_state
 
 state = make_state(QUICK, 14, torch.device("cpu"))
@@ -185,7 +185,7 @@ def die(*args):
     save(*args)
     os.kill(os.getpid(), signal.SIGKILL)
 torch.save = die
-store_at(sys.argv[1]).commit(checkpoint.take_snapshot(state), DATA)
+store_at(sys.argv[1]).commit(take_snapshot(state), DATA)
 """
 
 

@@ -17,13 +17,14 @@ import torch
 from command_runs import ROOT, run
 from scipy.io import loadmat, savemat
 
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.prediction_files import write_predictions
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.sources.synthetic import generate_synthetic
-from ray_advpose.data.task import identity_of
 from ray_advpose.errors import run_command
 from ray_advpose.pose.skeleton import LSP
-from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
+from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.state import make_state
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ray_advpose.data.checks import check_data
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import read_persons
-from ray_advpose.data.task import identity_of, occlusion_target, task_for
+from ray_advpose.data.task import occlusion_target, task_for
 from ray_advpose.errors import UserError
 
 

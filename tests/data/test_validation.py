@@ -2,16 +2,18 @@ import numpy as np
 import pytest
 import torch
 
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.scoring import score_checkpoint
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.data.sources.synthetic import draw_person, generate_synthetic
-from ray_advpose.data.task import identity_of, task_for
+from ray_advpose.data.task import task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.errors import UserError
 from ray_advpose.nets.bridge import BridgedPoseNet, Descent
 from ray_advpose.pose.heatmap import encode
-from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
+from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.state import make_state
 
 

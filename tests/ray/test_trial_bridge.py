@@ -69,6 +69,9 @@ def count(assignment: Assignment, session: Session, die_at: int | None = None) -
             return
 
 
+count_and_die = functools.partial(count, die_at=4)
+
+
 def step_of(checkpoint: str) -> int:
     return int(json.loads(Path(checkpoint, "manifest.json").read_text(encoding="utf-8"))["step"])
 
@@ -113,13 +116,13 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 180) -> None:
         time.sleep(0.05)
 
 
-def trainable(folder: Path, slots: int, train: Callable[..., None], num_workers: int = 1, cpus: float = 1) -> Any:
+def trainable(folder: Path, slots: int, train: str, num_workers: int = 1, cpus: float = 1) -> Any:
     constants = TrialConstants(
         base=Config().model_dump(),
         data=str(folder),
         experiment=str(folder),
         layout=GroupLayout(str(folder / "groups"), num_workers, {"CPU": cpus}, use_gpu=False, max_failures=2),
-        train=train,
+        train=f"{__name__}:{train}",
     )
     bound = tune.with_parameters(JointTrainingTrial, constants=constants)
     return tune.with_resources(bound, trial_resources(slots))
@@ -155,7 +158,7 @@ def pointed_to(checkpoint: tune.Checkpoint) -> str:
 def test_four_trials_on_two_slots(tmp_path: Path) -> None:
     recorder = Recorder()
     scheduler = ASHAScheduler(time_attr="training_iteration", grace_period=2, max_t=TOTAL, reduction_factor=2)
-    results = search(trainable(tmp_path, 2, count), tmp_path, [0.1, 0.2, 0.3, 0.4], recorder, scheduler)
+    results = search(trainable(tmp_path, 2, "count"), tmp_path, [0.1, 0.2, 0.3, 0.4], recorder, scheduler)
 
     assert not results.errors
     ends = [result.metrics["step"] for result in results]
@@ -184,7 +187,7 @@ def test_four_trials_on_two_slots(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_workers_agree_and_recover_from_the_last_report(tmp_path: Path) -> None:
     recorder = Recorder()
-    bound = trainable(tmp_path, 1, functools.partial(count, die_at=4), num_workers=2)
+    bound = trainable(tmp_path, 1, "count_and_die", num_workers=2)
     results = search(bound, tmp_path, [0.2], recorder, stop={"training_iteration": 5})
 
     assert not results.errors
@@ -202,7 +205,7 @@ def test_two_workers_agree_and_recover_from_the_last_report(tmp_path: Path) -> N
 def test_killed_trial_process_leaves_nothing_behind(tmp_path: Path) -> None:
     killer = TrialKiller()
     # Three of four CPUs: the restarted trial cannot begin before the killed one's are free.
-    results = search(trainable(tmp_path, 1, count, cpus=3), tmp_path, [0.2], killer)
+    results = search(trainable(tmp_path, 1, "count", cpus=3), tmp_path, [0.2], killer)
 
     assert not results.errors
     assert killer.freed_after is not None
@@ -256,7 +259,7 @@ def test_workers_that_do_not_leave_lose_their_resources(tmp_path: Path) -> None:
 def interrupted_search(address: str, folder: str) -> None:
     """The driver that `test_restored_search_goes_on` interrupts."""
     ray.init(address, log_to_driver=False)
-    search(trainable(Path(folder), 1, count), Path(folder), [0.2, 0.3], Recorder())
+    search(trainable(Path(folder), 1, "count"), Path(folder), [0.2, 0.3], Recorder())
 
 
 @pytest.mark.slow
@@ -270,7 +273,7 @@ def test_restored_search_goes_on(tmp_path: Path) -> None:
         driver.send_signal(signal.SIGINT)
         driver.wait(timeout=60)
 
-    results = tune.Tuner.restore(str(tmp_path / "search"), trainable(tmp_path, 1, count)).fit()
+    results = tune.Tuner.restore(str(tmp_path / "search"), trainable(tmp_path, 1, "count")).fit()
 
     assert not results.errors
     assert [result.metrics["step"] for result in results] == [TOTAL, TOTAL]

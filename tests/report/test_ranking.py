@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranked, ranking_rows
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.schedule import Stage
-from ray_advpose.training.state import EpochRecord
 
 
 def epoch(stage: Stage, step: int, metric: float, images: int = 100, **means: float) -> EpochRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 from ray.train._internal.session import _TrainingResult
+from ray.train.torch import config
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.tune.execution.tune_controller import TuneController
@@ -31,3 +32,19 @@ def test_the_trainer_starts_without_the_actors_that_are_of_no_use(tmp_path):
     assert not kinds & {DatasetsCallback, PlacementGroupCleanerCallback}
     everything = {type(callback) for callback in super(LeanTorchTrainer, trainer)._create_default_callbacks()}
     assert everything >= {DatasetsCallback, PlacementGroupCleanerCallback}
+
+
+def test_the_process_group_is_joined_by_ray_trains_own_functions():
+    assert list(inspect.signature(config._setup_torch_process_group).parameters) == [
+        "backend",
+        "world_rank",
+        "world_size",
+        "init_method",
+        "timeout_s",
+    ]
+    assert list(inspect.signature(config._shutdown_torch).parameters) == ["destroy_process_group"]
+    assert not inspect.signature(config._set_torch_distributed_env_vars).parameters
+    assert hasattr(config.TorchConfigContextManager, "__enter__")
+    steps = inspect.getsource(config._TorchBackend.on_start)
+    for name in ("_set_torch_distributed_env_vars", "_setup_torch_process_group", "get_address_and_port"):
+        assert name in steps, f"Ray Train's own backend does without {name}"

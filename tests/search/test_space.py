@@ -126,7 +126,7 @@ def test_random_draws_are_independent():
 
 
 NUMBERS = st.one_of(
-    st.builds(lambda low, width: Uniform(low, low + width), st.floats(0, 1), st.floats(0.01, 1)),
+    st.builds(lambda low, width: Uniform(low, low + width), st.floats(-1, 1), st.floats(0.01, 1)),
     st.builds(lambda low, factor: LogUniform(low, low * factor), st.floats(1e-5, 1), st.floats(1.01, 100)),
 )
 
@@ -139,6 +139,16 @@ def test_a_number_moves_within_its_bounds_and_never_stays(domain, quantile, ups)
         assert domain.holds(moved)
         assert moved != value
         value = moved
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 0.0), (-1.0, 1.0), (-0.1, 1.0), (-1.0, 0.1)])
+@pytest.mark.parametrize("up", [True, False])
+def test_zero_moves_by_a_fifth_of_the_range(low, high, up):
+    moved = Uniform(low, high).moved(0.0, up)
+    assert low <= moved <= high
+    assert abs(moved) == pytest.approx(0.2 * (high - low))
+    if low == -high:
+        assert (moved > 0) == up
 
 
 @given(count=st.integers(2, 6), ups=st.lists(st.booleans(), max_size=30))

@@ -4,18 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ray_advpose.data.task import identity_of
+from ray_advpose.data.identity import identity_of
 from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import (
-    MANIFEST,
-    data_identity,
-    load_checkpoint,
-    load_networks,
-    read_config,
-    read_manifest,
-    take_snapshot,
-    write_checkpoint,
-)
+from ray_advpose.training.checkpoint import MANIFEST, data_identity, read_config, read_manifest, write_checkpoint
+from ray_advpose.training.restoring import load_checkpoint, load_networks, take_snapshot
 
 
 @pytest.fixture

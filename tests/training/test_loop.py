@@ -5,8 +5,9 @@ import pytest
 import torch
 from tiny_run import EPOCHS, assert_equal, finish, make_run, train_to
 
-from ray_advpose.data.task import identity_of
-from ray_advpose.training.checkpoint import load_checkpoint, take_snapshot, write_checkpoint
+from ray_advpose.data.identity import identity_of
+from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.restoring import load_checkpoint, take_snapshot
 
 
 @pytest.fixture(scope="module")

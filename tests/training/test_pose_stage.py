@@ -4,11 +4,13 @@ import pytest
 from tiny_run import assert_equal, finish, make_run
 
 from ray_advpose.config import Config
-from ray_advpose.data.task import identity_of
+from ray_advpose.data.identity import identity_of
 from ray_advpose.errors import UserError
 from ray_advpose.presets import ARMS
-from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
-from ray_advpose.training.pose_stage import DECIDING_LATER, ends_pose_stage, load_pose_stage, pose_stage_key
+from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.pose_stage import DECIDING_LATER, ends_pose_stage, pose_stage_key
+from ray_advpose.training.restoring import take_snapshot
+from ray_advpose.training.take_over import load_pose_stage
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from ray_advpose.config import Config
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.schedule import Stage
-from ray_advpose.training.state import EpochRecord, learning_rates, make_state
+from ray_advpose.training.state import learning_rates, make_state
 
 CONFIG = Config().replaced({"optim.plateau_patience_epochs": 2, "optim.pretrain_lr": 1e-4})
 

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_run import make_run, shake
 
-from ray_advpose.data.task import identity_of
+from ray_advpose.data.identity import identity_of
 from ray_advpose.errors import UserError
-from ray_advpose.training.checkpoint import take_snapshot, write_checkpoint
+from ray_advpose.training.checkpoint import write_checkpoint
 from ray_advpose.training.digests import digests
+from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.schedule import Stage
 from ray_advpose.training.take_over import bin_mapping, load_member
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny_run import TinyRun, finish, make_run
 
-from ray_advpose.data.task import identity_of
+from ray_advpose.data.identity import identity_of
 from ray_advpose.nets.unet import UNet
-from ray_advpose.training.checkpoint import load_checkpoint, take_snapshot, write_checkpoint
+from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.restoring import load_checkpoint, take_snapshot
 
 
 def weights_of(run: TinyRun) -> dict[str, dict[str, torch.Tensor]]:

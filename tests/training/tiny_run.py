@@ -15,11 +15,12 @@ from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.joint_step import JointStep
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.pose_step import Task
 from ray_advpose.training.schedule import Schedule, make_schedule
-from ray_advpose.training.state import EpochRecord, TrainState, make_state
+from ray_advpose.training.state import TrainState, make_state
 
 EPOCHS = 6  # of the tiny config: two of each stage
 

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ray_advpose.config import Config
+from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.data.task import identity_of
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.batch import CanvasBatch
-from ray_advpose.training.checkpoint import load_checkpoint, take_snapshot, write_checkpoint
+from ray_advpose.training.checkpoint import write_checkpoint
 from ray_advpose.training.draws import Augmentation
 from ray_advpose.training.inputs import PoseInput
 from ray_advpose.training.pose_step import PoseStep, Task
 from ray_advpose.training.pretrain_step import PretrainStep
+from ray_advpose.training.restoring import load_checkpoint, take_snapshot
 
 WORKERS = 2
 

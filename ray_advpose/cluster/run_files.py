@@ -1,0 +1,27 @@
+"""Files of a run that other processes read while it trains."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ray_advpose.training.history import EpochRecord
+
+_HISTORY = "history.json"
+LOG = "log.txt"
+
+
+def write_history(folder: Path, history: list[EpochRecord]) -> None:
+    """Write all epochs of a run, in place of those written before."""
+    partial = folder / f".{_HISTORY}.partial"
+    partial.write_text(json.dumps([asdict(entry) for entry in history], indent=1), encoding="utf-8")
+    partial.replace(folder / _HISTORY)
+
+
+def read_history(folder: Path) -> list[EpochRecord]:
+    """Return the epochs a run has recorded; none if it has not finished one."""
+    path = folder / _HISTORY
+    if not path.is_file():
+        return []
+    return [EpochRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
