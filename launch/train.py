@@ -17,6 +17,7 @@ from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
 from ray_advpose.search.arms import arms_search, conduct_arms, parse_arms
+from ray_advpose.search.session import Means
 from ray_advpose.search.stored import has_search
 from ray_advpose.training.setting_changes import SettingChange, read_changes
 
@@ -122,7 +123,7 @@ def _train_arms(args: argparse.Namespace, config: Config, data: Path, output: Pa
         raise UserError(f"--seeds {seeds}: expected at least 1")
     search = arms_search(config, data, parse_arms(args.arms), seeds)
     repeated = [*sys.argv[1:], *([] if args.out else ["--out", str(output)])]
-    return conduct_arms(search, output, args.cluster, f"python launch/train.py {shlex.join(repeated)}")
+    return conduct_arms(search, output, Means(args.cluster), f"python launch/train.py {shlex.join(repeated)}")
 
 
 if __name__ == "__main__":

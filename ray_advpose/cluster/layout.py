@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_advpose.config import Config
@@ -41,33 +42,71 @@ class Layout:
         )
 
 
-def plan_layout(config: Config, trials: int, cpus: float, gpus: float) -> Layout:
-    """Fit as many trials as there are resources for.
+@dataclass(frozen=True)
+class Node:
+    """What a node has for training.
+
+    Attributes:
+        cpus: Its CPUs, as it announces them.
+        gpus: Its GPUs.
+    """
+
+    cpus: float
+    gpus: float
+
+
+def plan_layout(config: Config, trials: int, nodes: Sequence[Node]) -> Layout:
+    """Fit as many trials as there are resources for; a worker needs all of its own on one node.
 
     Args:
         config: Workers of a trial and what each of them takes.
         trials: No more slots than trials are planned.
-        cpus: CPUs of the cluster.
-        gpus: GPUs of the cluster.
+        nodes: Of the cluster.
 
     Raises:
-        UserError: Not even one trial fits.
+        UserError: Not even one trial fits; says what would.
     """
     run = config.run
     # A run that follows the cluster's size starts with the workers that there is room for.
     workers = run.num_workers if run.min_workers is None else run.min_workers
-    cpus_each = workers * run.cpus_per_worker
-    gpus_each = workers * run.gpus_per_worker
-    by_cpu = math.floor(cpus / cpus_each)
-    by_gpu = math.floor(gpus / gpus_each) if gpus_each else trials
-    slots = min(by_cpu, by_gpu, trials, MAX_SLOTS)
+    room = sum(_workers_on(node, run.cpus_per_worker, run.gpus_per_worker) for node in nodes)
+    slots = min(room // workers, trials, MAX_SLOTS)
     if slots < 1:
         raise UserError(
-            f"one trial needs {cpus_each:g} CPUs and {gpus_each:g} GPUs ({workers} worker(s),"
-            f" run.cpus_per_worker = {run.cpus_per_worker:g}, run.gpus_per_worker = {run.gpus_per_worker:g}),"
-            f" but the cluster has {cpus:g} CPUs and {gpus:g} GPUs"
+            f"one trial needs {workers} worker(s) with run.cpus_per_worker = {run.cpus_per_worker:g} and"
+            f" run.gpus_per_worker = {run.gpus_per_worker:g}, each on one node, but {_has(nodes)};"
+            f" {_what_would_fit(config, nodes, room)}"
         )
-    return Layout(slots, workers, slots * cpus_each, slots * gpus_each)
+    return Layout(slots, workers, slots * workers * run.cpus_per_worker, slots * workers * run.gpus_per_worker)
+
+
+def _workers_on(node: Node, cpus: float, gpus: float) -> int:
+    return math.floor(min(node.cpus / cpus, node.gpus / gpus if gpus else math.inf))
+
+
+def _has(nodes: Sequence[Node]) -> str:
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    most = max((node.cpus for node in nodes), default=0.0)
+    return f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs, at most {most:g} CPUs on a node"
+
+
+def _what_would_fit(config: Config, nodes: Sequence[Node], room: int) -> str:
+    """Say which one change would let a trial start."""
+    run = config.run
+    if room:
+        return f"run.{'num' if run.min_workers is None else 'min'}_workers = {room} would fit"
+    workers = run.num_workers if run.min_workers is None else run.min_workers
+
+    def fit(cpus: float, gpus: float) -> bool:
+        return sum(_workers_on(node, cpus, gpus) for node in nodes) >= workers
+
+    fewer = [cpus for cpus in (*range(math.ceil(run.cpus_per_worker) - 1, 0, -1), 0.5) if cpus < run.cpus_per_worker]
+    for cpus in fewer:
+        if fit(cpus, run.gpus_per_worker):
+            return f"run.cpus_per_worker = {cpus:g} would fit"
+    if run.gpus_per_worker and fit(run.cpus_per_worker, 0.0):
+        return "run.gpus_per_worker = 0 would train on CPUs"
+    return "it needs more nodes, or larger ones"
 
 
 def local_cpus(config: Config, trials: int) -> int:
@@ -83,8 +122,15 @@ def local_cpus(config: Config, trials: int) -> int:
     if threads > cores:
         raise UserError(
             f"{least} worker(s) with run.torch_threads_per_worker = {run.torch_threads_per_worker}"
-            f" want {threads} cores, but this machine has {cores}"
+            f" want {threads} cores, but this machine has {cores}; {_what_fits_here(config, cores)}"
         )
     workers = min(run.num_workers, cores // run.torch_threads_per_worker)
     slots = min(trials, cores // threads, MAX_SLOTS) if run.min_workers is None else 1
     return math.ceil(slots * workers * run.cpus_per_worker)
+
+
+def _what_fits_here(config: Config, cores: int) -> str:
+    most = cores // config.run.torch_threads_per_worker
+    if most and config.run.min_workers is None:
+        return f"run.num_workers = {most} would fit"
+    return f"run.min_workers = {most} would fit" if most else f"run.torch_threads_per_worker = {cores} would fit"

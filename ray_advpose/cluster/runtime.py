@@ -1,26 +1,30 @@
-"""Starting or joining Ray, and what a run notes down of the software it ran with."""
+"""Starting or joining Ray."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import ray
 from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
 from ray.data._internal.stats import get_or_create_stats_actor
 
+import ray_advpose
+from ray_advpose.cluster.layout import Node
+from ray_advpose.errors import UserError
+
+_PACKAGE = Path(ray_advpose.__file__).parent
+
 _SETTINGS = {
     # The first three: the commands print their own progress; Ray's would be a second voice.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A search takes Ctrl-C itself: its trials take a checkpoint first.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # How stale the record of finished reports may be when the driver is killed.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     # Workers are given absolute paths, and data folders named on the command line are relative.
@@ -61,9 +65,19 @@ def local_ray(cpus: int) -> Iterator[None]:
 
 @contextmanager
 def joined_ray(address: str) -> Iterator[None]:
-    """Connect to a running cluster for the time being."""
+    """Connect to a running cluster for the time being; its nodes are sent this package's code, and nothing else.
+
+    Raises:
+        UserError: There is none at the address.
+    """
     _prepare_environment(_SETTINGS)
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    size = sum(path.stat().st_size for path in _PACKAGE.rglob("*.py"))
+    print(f"joining Ray at {address}; sending {size / 1e3:.0f} kB of code", flush=True)
+    code = {"py_modules": [str(_PACKAGE)], "excludes": ["**/__pycache__"]}
+    try:
+        ray.init(address=address, runtime_env=code, logging_level=logging.ERROR, log_to_driver=False)
+    except ConnectionError as error:
+        raise UserError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
     _start_singletons()
     try:
         yield
@@ -81,32 +95,10 @@ def _start_singletons() -> None:
     get_or_create_stats_actor()
 
 
-def cluster_size() -> dict[str, float]:
-    """Return the ``cpus`` and ``gpus`` of the connected cluster."""
-    resources = ray.cluster_resources()
-    return {"cpus": resources.get("CPU", 0.0), "gpus": resources.get("GPU", 0.0)}
-
-
-def write_versions(folder: Path) -> None:
-    """Write the versions of what computes, and of this code, into a run's folder."""
-    packages = ("ray-advpose", "ray", "torch", "numpy", "pyarrow", "opencv-python")
-    versions = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{package: version(package) for package in packages},
-        "commit": _commit(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "versions.json").write_text(json.dumps(versions, indent=1), encoding="utf-8")
-
-
-def _commit() -> str:
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def cluster_nodes() -> list[Node]:
+    """Return the nodes of the connected cluster that are alive."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
 
 
 def _prepare_environment(settings: Mapping[str, str]) -> None:

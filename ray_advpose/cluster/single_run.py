@@ -19,7 +19,7 @@ from ray_advpose.cluster.run_card import (
     read_card,
 )
 from ray_advpose.cluster.run_files import read_history
-from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray
+from ray_advpose.cluster.runtime import cluster_nodes, joined_ray, local_ray
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training
 from ray_advpose.config import Config
@@ -93,7 +93,7 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
             source = f", going on from {checkpoint}" if checkpoint else ""
             print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
             with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
-                plan_layout(run.config, 1, **cluster_size())
+                plan_layout(run.config, 1, cluster_nodes())
                 outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes)
     except KeyboardInterrupt:
         print(f"interrupted, without a checkpoint of this moment; {go_on}")

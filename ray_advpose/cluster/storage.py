@@ -56,6 +56,19 @@ def last_whole(store: CheckpointStore, skipped: Callable[[str], None]) -> str | 
     return None
 
 
+def last_between(store: CheckpointStore, after: int, before: int) -> str | None:
+    """Return the place of the last whole checkpoint of a step between two others; None if there is none."""
+    for step in reversed(store.steps()):
+        if not after < step < before:
+            continue
+        place = store.place_of(step)
+        with fetched(place) as folder, suppress(UserError):
+            read_manifest(folder)
+            return place
+        # Cut off while it was written; the one before it serves as well.
+    return None
+
+
 def step_at(place: str) -> int:
     """Return the step of the checkpoint at a place, by its name."""
     return step_of(place.partition("?")[0].rpartition("/")[2])

@@ -14,9 +14,9 @@ from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.mailbox import Assignment, Report
 from ray_advpose.cluster.run_card import RunCard
 from ray_advpose.cluster.run_files import LOG, read_history
-from ray_advpose.cluster.runtime import write_versions
 from ray_advpose.cluster.serving import TRAIN_ASSIGNMENT
 from ray_advpose.cluster.signals import StopRequest, stop_on_signals
+from ray_advpose.cluster.software import write_versions
 from ray_advpose.cluster.storage import step_at
 from ray_advpose.config import Config
 from ray_advpose.data.shards import ShardSet

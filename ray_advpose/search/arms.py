@@ -22,10 +22,10 @@ from ray_advpose.presets import ARMS
 from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.closing import exit_code
+from ray_advpose.search.endings import FAILED, FINISHED
 from ray_advpose.search.places import trial_folder
-from ray_advpose.search.progress import FAILED, FINISHED
 from ray_advpose.search.scheduling import RunAll
-from ray_advpose.search.session import new_search, train_population, unchanged_data
+from ray_advpose.search.session import Means, new_search, train_population
 from ray_advpose.search.space import SearchSpace
 from ray_advpose.search.stored import Search, has_search, read_search
 
@@ -67,14 +67,14 @@ def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Se
     )
 
 
-def conduct_arms(search: Search, output: Path, address: str | None, command: str) -> int:
+def conduct_arms(search: Search, output: Path, means: Means, command: str) -> int:
     """Train all arms, or go on with those in the folder, and print and write their table.
 
     Args:
         search: From `arms_search`.
         output: Folder of all runs; the table goes to ``arms.md`` and ``arms.json`` in it, each run's
             predictions into its own folder.
-        address: Of a running Ray cluster; None for one on this machine alone.
+        means: What to run them with.
         command: What the user has to repeat to go on after a cut.
 
     Returns:
@@ -87,8 +87,8 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
         raise UserError(f"{output} holds a single run, not arms; name another --out")
     if has_search(output):
         _check_same(search, read_search(output), output)
-    shards = unchanged_data(search, output)
-    outcomes = train_population(search, output, address)
+    ended = train_population(search, output, means)
+    outcomes, shards = ended.outcomes, ShardSet.open(Path(search.data))
     scores, captions = _scores(search, outcomes, output, shards)
     failed = [
         f"{search.labels[search.overrides.index(dict(outcome.overrides))]} ({outcome.trial_id})"
@@ -100,7 +100,7 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
             f"failed, and not in the table: {', '.join(failed)}; errors are in error.txt files below {output / 'tune'}"
         )
     if not scores:
-        return exit_code(search, outcomes, command, otherwise=1)
+        return exit_code(search, ended, command, otherwise=1)
     text = (
         f"{arms_table(scores, search.config.net.block)}\n"
         f"Here: split val, the last checkpoint of each run, means over seeds; {' | '.join(sorted(captions))}.\n"
@@ -110,7 +110,7 @@ def conduct_arms(search: Search, output: Path, address: str | None, command: str
     (output / "arms.md").write_text(text, encoding="utf-8")
     (output / "arms.json").write_text(arms_json(scores), encoding="utf-8")
     print(f"\n{text}\n{output / 'arms.md'}")
-    return exit_code(search, outcomes, command, otherwise=1 if failed else 0)
+    return exit_code(search, ended, command, otherwise=1 if failed else 0)
 
 
 def _scores(

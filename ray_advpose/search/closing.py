@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,17 +13,20 @@ from ray_advpose.data.scoring import score_checkpoint
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_table
 from ray_advpose.report.validation_picture import prediction_picture
-from ray_advpose.search.progress import CUT
+from ray_advpose.search.endings import CUT
+from ray_advpose.search.population import Ended
 from ray_advpose.search.results import write_results
 from ray_advpose.search.stored import Search
 
 # A log file has no width of its own.
 _LOG_COLUMNS = 130
-_CUT_EXIT_CODE = 130
+_SIGNALLED = 128
+"""Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
 
 
-def close(search: Search, outcomes: Sequence[TrialOutcome], output: Path, shards: ShardSet) -> int:
+def close(search: Search, ended: Ended, output: Path, shards: ShardSet) -> int:
     """Write a search's results into its folder, print its table, and return the command's exit code."""
+    outcomes = ended.outcomes
     best = write_results(search, outcomes, output)
     go_on = f"python launch/tune.py --resume {output}"
     header, rows = ranking_rows(outcomes, search.score_name)
@@ -34,7 +38,7 @@ def close(search: Search, outcomes: Sequence[TrialOutcome], output: Path, shards
         print(f"  {row[1]}: {row[-1]}")
     if best is None:
         print(f"no trial came to a checkpoint; errors are in error.txt files below {output / 'tune'}")
-        return exit_code(search, outcomes, go_on, otherwise=1)
+        return exit_code(search, ended, go_on, otherwise=1)
     scored = score_checkpoint(best, shards, "val", flip_test=False)
     picture = prediction_picture(shards, "val", scored.predictions_px)
     cv2.imwrite(str(output / "validation.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -47,12 +51,22 @@ def close(search: Search, outcomes: Sequence[TrialOutcome], output: Path, shards
     for name in ("ranked.md", "best_config.yaml", "best_schedule.yaml", "best_checkpoint", "validation.png"):
         if (output / name).exists():
             print(f"  {output / name}")
-    return exit_code(search, outcomes, go_on, otherwise=0)
+    return exit_code(search, ended, go_on, otherwise=0)
 
 
-def exit_code(search: Search, outcomes: Sequence[TrialOutcome], go_on: str, otherwise: int) -> int:
-    """Return the command's exit code; if the search was cut, say how to go on with it."""
-    if len(outcomes) == search.trials and all(outcome.ending != CUT for outcome in outcomes):
+def exit_code(search: Search, ended: Ended, go_on: str, otherwise: int) -> int:
+    """Return the command's exit code; if trials are left, say how to go on with them."""
+    if _all_have_ended(search, ended.outcomes):
         return otherwise
+    if ended.by is not None:
+        print(f"the search was cut by {ended.by.name}; go on with: {go_on}")
+        return _SIGNALLED + ended.by
+    if ended.reason is not None:
+        print(f"{ended.reason}; go on with more of it: {go_on}")
+        return 0
     print(f"the search was cut; go on with: {go_on}")
-    return _CUT_EXIT_CODE
+    return _SIGNALLED + signal.SIGINT
+
+
+def _all_have_ended(search: Search, outcomes: Sequence[TrialOutcome]) -> bool:
+    return len(outcomes) == search.trials and all(outcome.ending != CUT for outcome in outcomes)

@@ -23,6 +23,9 @@ class Choice:
         if not self.values:
             raise ValueError("a Choice needs at least one value")
 
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.values))
+
     def at(self, quantile: float) -> Any:
         """Return the value at a quantile in [0, 1)."""
         return self.values[int(quantile * len(self.values))]
@@ -51,6 +54,9 @@ class _Range:
 
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
 
     def moved(self, value: float, up: bool) -> float:
         """Return the value times 1.2 or 0.8, kept to the bounds; the other of the two where that changes nothing.
@@ -99,6 +105,9 @@ class LogUniform(_Range):
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:
             raise ValueError(f"LogUniform({self.low}, {self.high}): the bounds must be positive and rising")
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, evenly in its logarithm"
 
     def at(self, quantile: float) -> float:
         """Return the value at a quantile in [0, 1)."""

@@ -27,6 +27,11 @@ def trial_folder(output: Path, trial_id: str) -> Path:
     return output / _TRIALS / trial_id
 
 
+def trial_folders(output: Path) -> dict[str, Path]:
+    """Return the folders of the trials that have begun, by name."""
+    return {folder.name: folder for folder in sorted(output.glob(f"{_TRIALS}/*")) if folder.is_dir()}
+
+
 def checkpoints_of(output: Path, trial_id: str, generation: int) -> str:
     """Return the folder of a trial's checkpoints since it last copied another, ``generation`` times so far."""
     name = f"{CHECKPOINTS}_g{generation}" if generation else CHECKPOINTS

@@ -2,94 +2,133 @@
 
 from __future__ import annotations
 
-import re
+import signal
 from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from rich.console import Console
 
 from ray_advpose.cluster.group import GroupLayout
 from ray_advpose.cluster.layout import Layout
 from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.serving import TRAIN_ASSIGNMENT
+from ray_advpose.cluster.signals import StopRequest
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.report.live_view import view_for
 from ray_advpose.report.ranking import TrialOutcome
-from ray_advpose.search.lineage import LINEAGE
+from ray_advpose.search.budget import Meter
+from ray_advpose.search.endings import CUT, ENDINGS, FAILED, read_endings
+from ray_advpose.search.exploiting_scheduler import ExploitingScheduler
+from ray_advpose.search.orderly_end import OrderlyEnd
 from ray_advpose.search.places import trial_folder
-from ray_advpose.search.progress import CUT, FAILED, SearchProgress, read_endings
+from ray_advpose.search.progress import SearchProgress
+from ray_advpose.search.stop_board import StopBoard
 from ray_advpose.search.stored import Search, write_search
 from ray_advpose.search.trial import JointTrainingTrial, TrialConstants, trial_resources
-from ray_advpose.search.tune_parts import make_scheduler, make_searcher, parameters
+from ray_advpose.search.tune_parts import make_scheduler, make_searcher
 from ray_advpose.training.pose_stage import pose_stage_key
 
 _TUNE = "tune"
-_ENDINGS = "endings.json"
-# Tune's folder of a trial: its class, its name (the search's and perhaps its number), its place in the order, ...
-_TRIAL_FOLDER = re.compile(r"JointTrainingTrial_([0-9a-f]+(?:_\d{5,})?)_(\d+)_")
 # A trial whose workers died this often, beyond what its worker group takes, has something wrong with it.
 _TRIAL_FAILURES = 2
 _WORKER_FAILURES = 3
 
 
-def run_search(search: Search, output: Path, layout: Layout) -> list[TrialOutcome]:
+@dataclass(frozen=True)
+class Limits:
+    """What ends a search although trials are left.
+
+    Attributes:
+        stop: A signal.
+        meter: Time and cost.
+        max_trials: How many are started at most; None for no bound.
+    """
+
+    stop: StopRequest
+    meter: Meter
+    max_trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a search ended.
+
+    Attributes:
+        outcomes: How every trial that was started did, in the order of their settings.
+        reason: What ended it before its trials had, in words; None if nothing did.
+        by: The signal that did, if it was one.
+    """
+
+    outcomes: list[TrialOutcome]
+    reason: str | None = None
+    by: signal.Signals | None = None
+
+
+def run_search(search: Search, output: Path, layout: Layout, limits: Limits) -> Ended:
     """Run all trials, going on from wherever an earlier start of the same search was cut.
 
     Args:
-        search: What to do. If the folder holds a search already, the same as that.
+        search: What to do. If the folder holds a search already, the same as that, or more of it.
         output: The search's folder, reachable from every node.
         layout: How many trials run at a time.
-
-    Returns:
-        How every trial that was started ended, in the order of their overrides.
+        limits: What ends it before its trials have.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    trainable = _trainable(search, output, layout)
-    if tune.Tuner.can_restore(str(output / _TUNE)):
-        tuner = tune.Tuner.restore(
-            str(output / _TUNE), trainable, resume_errored=True, param_space=parameters(search.overrides)
-        )
-    else:
-        write_search(search, output)
-        tuner = _tuner(search, trainable, output, layout)
-    results = tuner.fit()
-    endings = read_endings(output / _ENDINGS)
-    # A restored search lists its trials in another order than it made them in; those never started have no folder.
-    named = [(match, result) for result in results if (match := _TRIAL_FOLDER.search(Path(str(result.path)).name))]
-    return [
-        _outcome(match[1], result, endings, output) for match, result in sorted(named, key=lambda each: int(each[0][2]))
-    ]
-
-
-def _tuner(search: Search, trainable: Any, output: Path, layout: Layout) -> tune.Tuner:
-    seed = search.config.run.seed
-    return tune.Tuner(
-        trainable,
-        param_space=parameters(search.overrides),
-        tune_config=tune.TuneConfig(
+    write_search(search, output)
+    experiment = tune.Experiment(
+        _TUNE,
+        _trainable(search, output, layout),
+        config={},
+        num_samples=search.trials,
+        storage_path=str(output),
+        max_failures=_TRIAL_FAILURES,
+    )
+    scheduler = make_scheduler(search.space, search.trials, search.config, Path(search.data), output)
+    with closing(view_for(Console())) as view:
+        board = StopBoard(output)
+        board.clear()
+        end = OrderlyEnd(board, limits.stop, limits.meter, _waits(scheduler), view.say)
+        progress = SearchProgress(search, output, layout.slots, view, limits.meter.left)
+        analysis = tune.run(
+            experiment,
             metric="metric",
             mode="max",
-            scheduler=make_scheduler(search.space, search.trials, search.config, Path(search.data), output),
-            search_alg=make_searcher(search.space, seed, layout.slots),
-            num_samples=1 if search.overrides else search.trials,
+            scheduler=scheduler,
+            search_alg=make_searcher(search, experiment, layout.slots, limits.max_trials),
+            resume_config=_goes_on(output),
             reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=_TUNE,
-            storage_path=str(output),
-            failure_config=tune.FailureConfig(max_failures=_TRIAL_FAILURES),
-            callbacks=[
-                SearchProgress(
-                    endings=output / _ENDINGS,
-                    lineage=output / LINEAGE,
-                    trials=search.trials,
-                    labels=search.labels,
-                    slots=layout.slots,
-                    score_name=search.score_name,
-                )
-            ],
+            raise_on_failed_trial=False,
+            callbacks=[progress, end],
             verbose=0,
-        ),
-    )
+        )
+    limits.meter.write()
+    endings = read_endings(output / ENDINGS)
+    in_order = sorted(analysis.trials, key=lambda trial: int(trial.experiment_tag.partition("_")[0]))
+    # Those that never started have nothing to show.
+    started = [each for each in in_order if each.trial_id in endings or trial_folder(output, each.trial_id).is_dir()]
+    outcomes = [_outcome(trial, endings, output) for trial in started]
+    reason = end.reason
+    if reason is None and limits.max_trials is not None and limits.max_trials < search.trials:
+        reason = f"--max-trials {limits.max_trials} is reached"
+    return Ended(outcomes, reason, limits.stop.signal)
+
+
+def _waits(scheduler: TrialScheduler) -> Callable[[Trial], bool]:
+    """Return what tells whether a trial that Tune calls running stands at a barrier."""
+    return scheduler.waits if isinstance(scheduler, ExploitingScheduler) else lambda trial: False
+
+
+def _goes_on(output: Path) -> tune.ResumeConfig | None:
+    if not any((output / _TUNE).glob("experiment_state-*.json")):
+        return None
+    resume = tune.ResumeConfig.ResumeType.RESUME
+    return tune.ResumeConfig(unfinished=resume, errored=resume)
 
 
 def _trainable(search: Search, output: Path, layout: Layout) -> Any:
@@ -100,6 +139,7 @@ def _trainable(search: Search, output: Path, layout: Layout) -> Any:
     constants = TrialConstants(
         base=search.base,
         data=search.data,
+        train_images=ShardSet.open(Path(search.data)).count("train"),
         experiment=str(output),
         layout=GroupLayout(
             storage_path=str(output / "train"),
@@ -123,10 +163,10 @@ def _shared_pose_stages(search: Search) -> frozenset[str]:
     return frozenset(key for key, trials in keys.items() if trials > 1)
 
 
-def _outcome(trial_id: str, result: Any, endings: dict[str, str], output: Path) -> TrialOutcome:
+def _outcome(trial: Trial, endings: Mapping[str, str], output: Path) -> TrialOutcome:
     return TrialOutcome(
-        trial_id=trial_id,
-        ending=endings.get(trial_id, FAILED if result.error else CUT),
-        overrides=result.config["overrides"],
-        history=read_history(trial_folder(output, trial_id)),
+        trial_id=trial.trial_id,
+        ending=endings.get(trial.trial_id, FAILED if trial.status == Trial.ERROR else CUT),
+        overrides=trial.config["overrides"],
+        history=read_history(trial_folder(output, trial.trial_id)),
     )

@@ -16,6 +16,9 @@ class RunAll:
 
     kind: Literal["run_all"] = "run_all"
 
+    def __str__(self) -> str:
+        return "each trained to its end"
+
 
 @dataclass(frozen=True)
 class Halving:
@@ -30,6 +33,12 @@ class Halving:
     grace_joint_epochs: int = 1
     reduction_factor: int = 2
     kind: Literal["halving"] = "halving"
+
+    def __str__(self) -> str:
+        return (
+            f"one in {self.reduction_factor} goes on at each rung of stage 3, the first after"
+            f" {self.grace_joint_epochs} epoch(s)"
+        )
 
     def __post_init__(self) -> None:
         _at_least("grace_joint_epochs", self.grace_joint_epochs, 1)
@@ -48,6 +57,9 @@ class MedianStopping:
     grace_joint_epochs: int = 1
     least_others: int = 3
     kind: Literal["median"] = "median"
+
+    def __str__(self) -> str:
+        return f"stopped below the median of the others after {self.grace_joint_epochs} epoch(s) of stage 3"
 
     def __post_init__(self) -> None:
         _at_least("grace_joint_epochs", self.grace_joint_epochs, 1)
@@ -76,6 +88,11 @@ class Exploiting:
     resample_probability: float = 0.25
     explore: Literal["perturb", "bandit"] = "perturb"
     kind: Literal["exploiting"] = "exploiting"
+
+    def __str__(self) -> str:
+        return (
+            f"the worst {100 * self.fraction:.0f} % copy the best every {self.every_joint_epochs} epoch(s) of stage 3"
+        )
 
     def __post_init__(self) -> None:
         _at_least("every_joint_epochs", self.every_joint_epochs, 1)

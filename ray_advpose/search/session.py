@@ -4,23 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray_advpose.cluster.layout import local_cpus, plan_layout
+from ray_advpose.cluster.preflight import NodeReport, check_fit, examine_cluster
 from ray_advpose.cluster.run_card import alone_in
-from ray_advpose.cluster.runtime import cluster_size, joined_ray, local_ray, write_versions
+from ray_advpose.cluster.runtime import cluster_nodes, joined_ray, local_ray
+from ray_advpose.cluster.signals import stop_on_signals
+from ray_advpose.cluster.software import software, write_versions
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.pose.protocols import score_name
-from ray_advpose.report.ranking import TrialOutcome
+from ray_advpose.search.budget import Budget, Meter
 from ray_advpose.search.domains import Choice
+from ray_advpose.search.plan import devices_of, disk_needed
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace
 from ray_advpose.search.stored import Search
+
+if TYPE_CHECKING:
+    from ray_advpose.search.population import Ended
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a search is run with; changes nothing of what comes out.
+
+    Attributes:
+        address: Of a running Ray cluster; None for one on this machine alone.
+        budget: What it may use.
+    """
+
+    address: str | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 def new_search(
@@ -42,9 +63,7 @@ def new_search(
         # What is copied must be what was scored.
         base = base.replaced({"run.checkpoint_every_epochs": 1})
     shards = check_data(base, data)
-    for trial, fields in enumerate(overrides):
-        for reachable in (fields, *_extremes(space, fields)):
-            check_config(base.replaced(reachable, f"trial {trial}"), shards)
+    check_trials(base, space, overrides, shards)
     return Search(
         base=base.model_dump(),
         data=str(shards.directory),
@@ -54,7 +73,15 @@ def new_search(
         trials=trials,
         overrides=overrides,
         labels=list(labels),
+        software=software(),
     )
+
+
+def check_trials(base: Config, space: SearchSpace, overrides: Sequence[Mapping[str, Any]], shards: ShardSet) -> None:
+    """Check that every trial can be trained on the data, wherever its settings may go; `UserError` if not."""
+    for trial, fields in enumerate(overrides):
+        for reachable in (fields, *_extremes(space, fields)):
+            check_config(base.replaced(reachable, f"trial {trial}"), shards)
 
 
 def _extremes(space: SearchSpace, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -65,50 +92,64 @@ def _extremes(space: SearchSpace, fields: Mapping[str, Any]) -> Iterator[dict[st
             yield {**fields, **{name: space.fields[name].extremes[end] for name in numbers}}
 
 
-def conduct(search: Search, output: Path, address: str | None) -> int:
+def conduct(search: Search, output: Path, means: Means) -> int:
     """Run a search to its end and show what came of it.
 
     Args:
         search: What to do.
         output: The search's folder.
-        address: Of a running Ray cluster; None for one on this machine alone.
+        means: What to run it with.
 
     Returns:
-        0; 1 if no trial came to a checkpoint; 130 if the search was cut.
+        0, also when the budget is used up; 1 if no trial came to a checkpoint; if a signal has cut the
+        search 128 and the signal's number.
 
     Raises:
         UserError: As `train_population`.
     """
-    shards = unchanged_data(search, output)
-    outcomes = train_population(search, output, address)
+    used_up = Meter(output, means.budget, devices_of(search.config)).exceeded()
+    if used_up is not None:
+        print(f"{used_up} by what was trained before; go on with more of it: python launch/tune.py --resume {output}")
+        return 0
+    ended = train_population(search, output, means)
     # With it comes torch, which the process that only leads a search needs no sooner.
     from ray_advpose.search.closing import close
 
-    return close(search, outcomes, output, shards)
+    return close(search, ended, output, ShardSet.open(Path(search.data)))
 
 
-def unchanged_data(search: Search, output: Path) -> ShardSet:
-    """Open the data of a search; `UserError` if it changed since the search was started."""
-    shards = ShardSet.open(Path(search.data))
-    if shards.fingerprint != search.fingerprint:
-        raise UserError(
-            f"{search.data} has fingerprint {shards.fingerprint}, but the search in {output} was started on"
-            f" {search.fingerprint}"
-        )
-    return shards
+def train_population(search: Search, output: Path, means: Means) -> Ended:
+    """Train all trials on a cluster, arguments as `conduct`.
 
-
-def train_population(search: Search, output: Path, address: str | None) -> list[TrialOutcome]:
-    """Train all trials on a cluster, arguments as `conduct`; `UserError` if not one trial fits it."""
+    Raises:
+        UserError: Not one trial fits the cluster, or a node of it cannot do what it is needed for.
+        KeyboardInterrupt: A second signal did not wait for checkpoints.
+    """
     config, trials = search.config, search.trials
-    cluster: AbstractContextManager[None] = joined_ray(address) if address else local_ray(local_cpus(config, trials))
+    if isinstance(search.space.scheduling, Exploiting) and (means.budget.max_trials or trials) < trials:
+        raise UserError(f"--max-trials {means.budget.max_trials}: trials that copy each other all start, {trials} here")
+    cluster = ray_for(search, means.address)
     mark(output, "command read")
     with alone_in(output), cluster:
         mark(output, "Ray runs")
         # Tune's imports take a second, in which Ray's first processes start.
-        from ray_advpose.search.population import run_search
+        from ray_advpose.search.population import Limits, run_search
 
-        layout = plan_layout(config, trials, **cluster_size())
+        layout = plan_layout(config, trials, cluster_nodes())
+        if means.address is not None:
+            check_fit(examined(search, output))
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)
         write_versions(output)
-        return run_search(search, output, layout)
+        meter = Meter(output, means.budget, devices_of(config))
+        with stop_on_signals() as stop:
+            return run_search(search, output, layout, Limits(stop, meter, means.budget.max_trials))
+
+
+def examined(search: Search, output: Path) -> list[NodeReport]:
+    """Have every node of the connected cluster try what the search needs of it."""
+    return examine_cluster(Path(search.data), search.fingerprint, output, disk_needed(search))
+
+
+def ray_for(search: Search, address: str | None) -> AbstractContextManager[None]:
+    """Return the Ray that a search runs on; `UserError` if this machine has too few cores for one trial."""
+    return joined_ray(address) if address else local_ray(local_cpus(search.config, search.trials))

@@ -5,10 +5,13 @@ A space is a Python file that sets ``SPACE``; see `search_spaces/`.
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 import runpy
+import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -19,8 +22,8 @@ import numpy as np
 from ray_advpose.config import Config
 from ray_advpose.counter import Purpose, generator
 from ray_advpose.errors import UserError, nearest
-from ray_advpose.search.domains import AnyDomain, Choice, Domain
-from ray_advpose.search.scheduling import Exploiting, Halving, Scheduling
+from ray_advpose.search.domains import AnyDomain, Choice, Domain, LogUniform, Uniform
+from ray_advpose.search.scheduling import Exploiting, Halving, MedianStopping, RunAll, Scheduling
 
 _FIXED = ("run.", "stages.")
 
@@ -55,19 +58,20 @@ class SearchSpace:
             return self.trials or 0
         return self.combinations if self.trials is None else min(self.trials, self.combinations)
 
-    def drawn(self, trials: int, seed: int) -> list[dict[str, Any]]:
+    def drawn(self, trials: int, seed: int, after: int = 0) -> list[dict[str, Any]]:
         """Draw the trials' overrides; empty if they are not known before the search.
 
         Args:
             trials: How many; the first ones of a grid.
             seed: Of the draws.
+            after: How many have been drawn before, if these are to be added to them; not for grids.
         """
         if self.draw == "optuna":
             return []
         if self.draw == "grid":
             combinations = product(*(domain.extremes for domain in self.fields.values()))
             return [dict(zip(self.fields, values, strict=True)) for values in combinations][:trials]
-        rng = generator(seed, Purpose.SEARCH_DRAW)
+        rng = generator(seed, Purpose.SEARCH_DRAW, after)
         # Of a Latin hypercube both values of a choice are tried as soon as there are two trials, which
         # independent draws would not promise.
         strata = {name: rng.permutation(trials) for name in self.fields} if self.draw == "latin" else None
@@ -131,14 +135,40 @@ def load_space(path: Path, base: Config) -> SearchSpace:
 
     Raises:
         UserError: The file is missing, fails, sets no ``SPACE``, or names an unknown field or a value
-            out of bounds.
+            out of bounds; says in which line.
     """
     if not path.is_file():
         raise UserError(f"there is no search space {path}")
     try:
         space = runpy.run_path(str(path)).get("SPACE")
     except Exception as error:
-        raise UserError(f"search space {path} fails: {type(error).__name__}: {error}") from error
+        raise UserError(f"search space {_place_of(error, path)} fails: {_what_failed(error)}") from error
     if not isinstance(space, SearchSpace):
         raise UserError(f"search space {path} sets no SPACE = SearchSpace(...), but {type(space).__name__}")
+    lines = _lines_of_names(path)
+    for name in space.fields if isinstance(space.fields, Mapping) else ():
+        if name not in base.flat():
+            raise UserError(f"{path}:{lines.get(name, 1)}: there is no field {name!r}{nearest(name, base.flat())}")
     return space.checked(base, str(path))
+
+
+def _lines_of_names(path: Path) -> dict[str, int]:
+    """Return the first line of each text in a Python file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {str(node.value): node.lineno for node in sorted(texts, key=lambda node: -node.lineno)}
+
+
+def _place_of(error: Exception, path: Path) -> str:
+    """Return the file and the line that an error comes from, as far as the file itself is concerned."""
+    if isinstance(error, SyntaxError):
+        return f"{path}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _what_failed(error: Exception) -> str:
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    classes = (SearchSpace, RunAll, Halving, MedianStopping, Exploiting, Choice, Uniform, LogUniform)
+    hint = nearest(unknown[1], {each.name for kind in classes for each in fields(kind)}) if unknown else ""
+    return f"{type(error).__name__}: {error}{hint}"

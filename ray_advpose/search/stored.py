@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Search:
         trials: How many.
         overrides: One mapping of dotted fields to values a trial; empty if they are found on the way.
         labels: What each trial is called, where it is more than one draw among many; else empty.
+        software: Versions of what computes, and of this code.
     """
 
     base: dict[str, Any]
@@ -39,11 +41,29 @@ class Search:
     trials: int
     overrides: list[dict[str, Any]]
     labels: list[str] = field(default_factory=list)
+    software: dict[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
         """The base config."""
         return config_from_dict(self.base, _SEARCH)
+
+    @property
+    def digest(self) -> str:
+        """Name of this search, the same for the same one; whatever software runs it."""
+        content = _ADAPTER.dump_json(replace(self, software={}, data=""))
+        return hashlib.sha256(content).hexdigest()[:8]
+
+    def space_as_dict(self) -> dict[str, Any]:
+        """Return the space as plain values, one entry for each thing that it says."""
+        content: dict[str, Any] = _SPACE_ADAPTER.dump_python(self.space, mode="json")
+        fields, scheduling = content.pop("fields"), content.pop("scheduling")
+        content.pop("trials")
+        return {
+            **content,
+            **{f"fields.{name}": domain for name, domain in fields.items()},
+            **{f"scheduling.{name}": value for name, value in scheduling.items()},
+        }
 
     @property
     def every_joint_epochs(self) -> int:
@@ -53,6 +73,7 @@ class Search:
 
 
 _ADAPTER = TypeAdapter(Search)
+_SPACE_ADAPTER = TypeAdapter(SearchSpace)
 
 
 def read_search(output: Path) -> Search:
@@ -71,7 +92,9 @@ def read_search(output: Path) -> Search:
 
 def write_search(search: Search, output: Path) -> None:
     """Store a search in its folder."""
-    (output / _SEARCH).write_bytes(_ADAPTER.dump_json(search, indent=1))
+    partial = output / f".{_SEARCH}.partial"
+    partial.write_bytes(_ADAPTER.dump_json(search, indent=1))
+    partial.replace(output / _SEARCH)
 
 
 def has_search(output: Path) -> bool:

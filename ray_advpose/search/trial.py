@@ -7,6 +7,7 @@ its worker group stays alive and is merely given another assignment.
 from __future__ import annotations
 
 import dataclasses
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,21 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE, SHOULD_CHECKPOINT
 
+from ray_advpose.cluster.checkpoint_store import FolderStore
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
-from ray_advpose.cluster.storage import is_whole, still_there
+from ray_advpose.cluster.storage import is_whole, last_between, step_at, still_there
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import config_from_dict
 from ray_advpose.search.places import Pointer, checkpoints_of, trial_folder
+from ray_advpose.search.stop_board import StopBoard
 from ray_advpose.training.pose_stage import pose_stage_key
+from ray_advpose.training.schedule import make_schedule
 
 TRIAL_PROCESS = "a trial's process"
 _CLOSE_TIMEOUT_S = 8.0
+_LOOK_EVERY_S = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,7 @@ class TrialConstants:
     Attributes:
         base: The config that a trial's overrides are applied to, as ``model_dump()``.
         data: Folder of the shards; absolute, since Ray changes the working directory.
+        train_images: How many images of it are trained on.
         experiment: Folder of the search; trials write below it.
         layout: The worker group of each trial.
         train: What every rank does with an assignment, by its name.
@@ -42,6 +48,7 @@ class TrialConstants:
 
     base: dict[str, Any]
     data: str
+    train_images: int
     experiment: str
     layout: GroupLayout
     train: str
@@ -69,6 +76,7 @@ class JointTrainingTrial(tune.Trainable):
     config: dict[str, Any]
     _group: WorkerGroup
     _constants: TrialConstants
+    _board: StopBoard
     _resolved: dict[str, Any]
     _generation: int
     _checkpoint: str | None
@@ -82,6 +90,7 @@ class JointTrainingTrial(tune.Trainable):
         """
         mark(Path(constants.experiment), TRIAL_PROCESS)
         self._constants = constants
+        self._board = StopBoard(Path(constants.experiment))
         self._take_up(config)
         self._group = WorkerGroup(f"group-{uuid.uuid4().hex[:12]}", constants.layout, constants.train)
 
@@ -92,7 +101,9 @@ class JointTrainingTrial(tune.Trainable):
         else:
             self._group.assign(self._assignment())
             self._assigned = True
-        report = self._group.next_report()
+        report = self._group.next_report(self._pass_on_a_stop)
+        if report.cut:
+            self._stand_still()
         if report.checkpoint is not None:
             self._checkpoint = report.checkpoint
         return {
@@ -115,7 +126,11 @@ class JointTrainingTrial(tune.Trainable):
         """
         pointer = Pointer.read(Path(checkpoint))
         self._dismiss()
-        self._checkpoint = still_there(pointer.checkpoint) if pointer.checkpoint else None
+        self._checkpoint = None
+        if pointer.checkpoint:
+            reported = still_there(pointer.checkpoint)
+            place, _, _ = reported.rpartition("/")
+            self._checkpoint = self._furthest(place, step_at(reported)) or reported
         self._generation = pointer.generation
 
     def exploit(self, overrides: dict[str, Any], checkpoint: str, generation: int) -> None:
@@ -149,8 +164,32 @@ class JointTrainingTrial(tune.Trainable):
         """Shut the worker group down; raises if it still holds resources."""
         self._group.close(_CLOSE_TIMEOUT_S)
 
+    def _pass_on_a_stop(self) -> None:
+        if self._board.asked():
+            self._group.ask_to_stop()
+
+    def _stand_still(self) -> None:
+        """Wait for the end of the search; what this trial was cut in is no result of its own."""
+        self._dismiss()
+        self._board.answer(self.trial_id)
+        while not self._board.ended():
+            time.sleep(_LOOK_EVERY_S)
+
+    def _furthest(self, checkpoints: str, reported: int) -> str | None:
+        """Return the last checkpoint that was taken within the epoch after a report, in a folder; None without one.
+
+        The next epoch's end is left out, and what comes after: the population has not been told of it.
+        """
+        config = config_from_dict(self._resolved, f"trial {self.trial_id}")
+        schedule = make_schedule(config, self._constants.train_images)
+        if reported >= schedule.total_steps:
+            return None
+        return last_between(FolderStore(checkpoints), reported, schedule.epoch_end(reported))
+
     def _assignment(self) -> Assignment:
         experiment = Path(self._constants.experiment)
+        if self._checkpoint is None:
+            self._checkpoint = self._furthest(checkpoints_of(experiment, self.trial_id, self._generation), 0)
         # Decided here and not by the workers, who might look at different moments.
         pose_stage, known = self._pose_stage()
         return Assignment(

@@ -1,23 +1,24 @@
-"""The parts of Ray Tune that a search space asks for: scheduler, searcher, parameters."""
+"""The parts of Ray Tune that a search space asks for: its scheduler, and what makes its trials."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray.tune.experiment import Experiment
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm
+from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm, Searcher, SearchGenerator
 
 from ray_advpose.config import Config
 from ray_advpose.search.domains import AnyDomain, Choice, LogUniform
 from ray_advpose.search.exploiting_scheduler import ExploitingScheduler
 from ray_advpose.search.lineage import LINEAGE
+from ray_advpose.search.listed_trials import ListedTrials
 from ray_advpose.search.remembered import DECISIONS, RememberedScheduler
 from ray_advpose.search.scheduling import Exploiting, Halving, MedianStopping
 from ray_advpose.search.space import SearchSpace
+from ray_advpose.search.stored import Search
 
 _TIME = "joint_epochs"
 
@@ -47,15 +48,18 @@ def make_scheduler(space: SearchSpace, trials: int, config: Config, data: Path, 
     return RememberedScheduler(inner, output / DECISIONS, _TIME)
 
 
-def parameters(overrides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return Tune's parameter space of trials that are known; empty where a searcher finds them."""
-    return {"overrides": tune.grid_search(list(overrides))} if overrides else {}
+def make_searcher(search: Search, experiment: Experiment, slots: int, most: int | None) -> SearchAlgorithm:
+    """Return what makes the trials.
 
-
-def make_searcher(space: SearchSpace, seed: int, slots: int) -> SearchAlgorithm | None:
-    """Return what finds the trials' overrides, None if they are known before."""
+    Args:
+        search: Whose.
+        experiment: What they have in common.
+        slots: Trials that run at a time.
+        most: Make no more than so many; None makes all.
+    """
+    space = search.space
     if space.draw != "optuna":
-        return None
+        return ListedTrials(experiment, search.overrides, most)
     from optuna.samplers import TPESampler
     from ray.tune.search.optuna import OptunaSearch
 
@@ -63,9 +67,26 @@ def make_searcher(space: SearchSpace, seed: int, slots: int) -> SearchAlgorithm 
         space={f"overrides/{name}": _distribution(domain) for name, domain in space.fields.items()},
         metric="metric",
         mode="max",
-        sampler=TPESampler(seed=seed),
+        sampler=TPESampler(seed=search.config.run.seed),
     )
-    return ConcurrencyLimiter(searcher, max_concurrent=slots)
+    trials = search.trials if most is None else min(most, search.trials)
+    return _FoundTrials(ConcurrencyLimiter(searcher, max_concurrent=slots), trials)
+
+
+class _FoundTrials(SearchGenerator):
+    """Asks a searcher for so many trials, also where a former start of the search was to make more or fewer."""
+
+    def __init__(self, searcher: Searcher, trials: int) -> None:
+        super().__init__(searcher)
+        self._wanted = trials
+
+    def add_configurations(self, experiments: Any) -> None:
+        super().add_configurations(experiments)
+        self._total_samples = self._wanted
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._total_samples = self._wanted
 
 
 def _distribution(domain: AnyDomain) -> Any:

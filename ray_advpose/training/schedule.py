@@ -93,6 +93,12 @@ class Schedule:
         last = (within + 1) * self.batch_size >= (epoch + 1) * span.images
         return Position(span.stage, epoch, ends_epoch=last)
 
+    def epoch_end(self, step: int) -> int:
+        """Return the first global step after the epoch that a step lies in."""
+        span = self.span(step)
+        images = (self.position(step).epoch + 1) * span.images
+        return span.first_step + -(-images // self.batch_size)
+
     def samples(self, step: int) -> np.ndarray:
         """Return the (B,) int64 data-set indices of a global batch, slot by slot."""
         span = self.span(step)

@@ -14,6 +14,7 @@ from ray_advpose.cluster.storage import (
     fetched,
     is_whole,
     keep_checkpoints,
+    last_between,
     last_whole,
     share_checkpoint,
     still_there,
@@ -266,3 +267,21 @@ def test_an_adopted_checkpoint_outlives_the_one_it_was_taken_from(tmp_path, snap
     assert is_whole(Path(adopted))
     assert Path(adopted, "state.pt").read_bytes() == content
     assert own.steps() == [12]
+
+
+def test_the_last_whole_checkpoint_between_two_steps(store, snapshot):
+    assert last_between(store, 0, 100) is None
+    for step in (4, 8, 12, 16, 20):
+        store.commit(snapshot(step), DATA)
+    assert [last_between(store, after, 12) for after in (0, 4, 8)] == [store.place_of(8), store.place_of(8), None]
+    assert last_between(store, 12, 24) == store.place_of(20)
+
+
+def test_a_broken_checkpoint_is_stood_in_for_by_the_one_before(store, snapshot):
+    for step in (12, 16, 20, 22, 24):
+        store.commit(snapshot(step), DATA)
+    write(store, "step_000000020/state.pt", b"cut off")
+    write(store, "step_000000022/manifest.json", b'{"schema_version')
+    assert last_between(store, 12, 24) == store.place_of(16)
+    write(store, "step_000000016/config.yaml", b"")
+    assert last_between(store, 12, 24) is None

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 # 120 images in batches of 12, 96 of them for the augmentation networks, four epochs a stage.
 STAGE_ENDS = [40, 72, 112]
 EPOCH_ENDS = {*range(10, 41, 10), *range(48, 73, 8), *range(82, 113, 10)}
-SETTINGS = ("--set", "run.global_batch_size=12")
+# Slow enough for faults to take effect before the run has ended, also on a fast machine.
+SETTINGS = ("--set", "run.global_batch_size=12", "--set", "net.channels=48", "--set", "net.input_px=64")
 
 
 def drill(folder, people, faults, *arguments):

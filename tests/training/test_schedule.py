@@ -109,3 +109,11 @@ def test_random_augmentation_alone_has_no_second_stage_and_as_many_pose_steps():
 def test_fewer_images_than_a_batch_are_refused():
     with pytest.raises(UserError, match=r"stage pretrain has 5 images \(stages\.pretrain_images = 5\)"):
         schedule_of(10, batch=6, subset=5)
+
+
+@given(images=st.integers(4, 40), batch=st.integers(3, 4), epochs=st.integers(1, 5))
+def test_an_epoch_ends_after_the_step_that_ends_it(images, batch, epochs):
+    schedule = schedule_of(images, batch, pose=epochs, pretrain=epochs, joint=epochs)
+    for step in range(schedule.total_steps):
+        ends = [later for later in range(step, schedule.total_steps) if schedule.position(later).ends_epoch]
+        assert schedule.epoch_end(step) == ends[0] + 1

@@ -1,0 +1,152 @@
+"""Whether a cluster is fit for a search: every node is asked before the first trial starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_advpose.cluster.software import software
+from ray_advpose.data.shards import ShardSet, read_persons
+from ray_advpose.errors import UserError
+
+_TIMEOUT_S = 120.0
+_MAX_SKEW_S = 5.0
+_LEAST_SHARED_MEMORY = 256 << 20
+_HEAD = "node:__internal_head__"
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What one node found.
+
+    Attributes:
+        node: Its address.
+        checks: What was looked at, and what was found: empty where all is well, else the sentence that
+            says what is wrong and what to do.
+        remarks: What is worth knowing, and no reason not to start.
+    """
+
+    node: str
+    checks: dict[str, str]
+    remarks: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is wrong."""
+        return [problem for problem in self.checks.values() if problem]
+
+
+def examine_cluster(data: Path, fingerprint: str, output: Path, needed_bytes: int) -> list[NodeReport]:
+    """Ask every node of the connected cluster; the driver's own among them.
+
+    Args:
+        data: Folder of the shards.
+        fingerprint: What every node must find there.
+        output: Folder of the search, made if needed.
+        needed_bytes: Of checkpoints, in the end.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    note = output / f".preflight-{uuid.uuid4().hex}"
+    note.mkdir()
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        look = ray.remote(num_cpus=0, max_retries=0)(_look)
+        strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        asked = [
+            look.options(scheduling_strategy=there).remote(data, fingerprint, note, needed_bytes)
+            for there in strategies
+        ]
+        return [_answer(node, answer, note) for node, answer in zip(nodes, asked, strict=True)]
+    finally:
+        shutil.rmtree(note, ignore_errors=True)
+
+
+def check_fit(reports: Sequence[NodeReport]) -> None:
+    """Print remarks; `UserError` with every problem of every node if there is one."""
+    for report in reports:
+        for remark in report.remarks:
+            print(f"node {report.node}: {remark}", flush=True)
+    problems = [f"  node {report.node}: {problem}" for report in reports for problem in report.problems]
+    if problems:
+        raise UserError("\n".join(["the cluster is not fit for this search:", *problems]))
+
+
+def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path) -> NodeReport:
+    name = str(node["NodeManagerAddress"])
+    resources = node["Resources"]
+    assert isinstance(resources, dict)
+    try:
+        checks, versions, clock = ray.get(asked, timeout=_TIMEOUT_S)
+    except ray.exceptions.GetTimeoutError:
+        return NodeReport(name, {"answer": f"it did not answer within {_TIMEOUT_S:.0f} s; look at its logs"}, [])
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().splitlines()[-1]
+        return NodeReport(name, {"package": f"the package does not run there: {first}"}, [])
+    checks["versions"] = "; ".join(
+        f"{package} is {versions.get(package, 'missing')} there and {wanted} here, make them equal"
+        for package, wanted in {**software(), "python": platform.python_version()}.items()
+        if versions.get(package) != wanted
+    )
+    skew = abs(clock - time.time())
+    checks["clock"] = f"its clock differs by {skew:.1f} s; synchronise it" if skew > _MAX_SKEW_S else ""
+    written = note / str(versions["written"])
+    checks["storage is shared"] = (
+        "" if written.is_file() else f"what it writes to {note.parent} does not arrive here; name a shared --out"
+    )
+    return NodeReport(name, checks, _remarks(node, resources))
+
+
+def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
+    here = node["NodeID"] == ray.get_runtime_context().get_node_id()
+    if here and _HEAD not in resources:
+        return [
+            "the command runs on a node that is not the head: if that node goes, the search ends and has to be"
+            " resumed; start it on the head, or by `ray job submit`"
+        ]
+    return []
+
+
+def _look(data: Path, fingerprint: str, note: Path, needed_bytes: int) -> tuple[dict[str, str], dict[str, str], float]:
+    """Look around on a node; returns what is wrong, its versions and what it wrote, and its clock."""
+    checks = {"data": _data_problem(data, fingerprint)}
+    token = uuid.uuid4().hex
+    try:
+        (note / token).write_text(token, encoding="utf-8")
+        came_back = (note / token).read_text(encoding="utf-8") == token
+        checks["storage"] = "" if came_back else f"what it writes to {note.parent} does not come back"
+        free = shutil.disk_usage(note).free
+        checks["disk"] = (
+            f"{free / 1e9:.1f} GB are free in {note.parent}, and checkpoints take up to {needed_bytes / 1e9:.1f} GB"
+            if free < needed_bytes
+            else ""
+        )
+    except OSError as error:
+        checks["storage"] = f"it cannot write to {note.parent}: {error.strerror}; name an --out that every node reaches"
+    shared = shutil.disk_usage("/dev/shm").total
+    checks["shared memory"] = (
+        f"/dev/shm has {shared >> 20} MiB, too little for Ray's objects; a container needs --shm-size"
+        if shared < _LEAST_SHARED_MEMORY
+        else ""
+    )
+    versions = {**software(), "python": platform.python_version(), "written": token, "pid": str(os.getpid())}
+    return checks, versions, time.time()
+
+
+def _data_problem(data: Path, fingerprint: str) -> str:
+    try:
+        shards = ShardSet.open(data)
+        if shards.fingerprint != fingerprint:
+            return f"{data} has fingerprint {shards.fingerprint} there and {fingerprint} here"
+        read_persons(shards, "train", [0])
+    except (UserError, OSError) as error:
+        return f"it cannot read the data: {error}; name a --data that every node reaches"
+    return ""

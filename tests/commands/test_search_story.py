@@ -1,0 +1,180 @@
+"""One search through its life by the real command: planned, cut by its budget, gone on with, extended, refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command_runs import run, settings
+
+pytestmark = pytest.mark.ray
+
+SPACE = """
+from ray_advpose.search.domains import Choice, Uniform
+from ray_advpose.search.scheduling import RunAll
+from ray_advpose.search.space import SearchSpace
+SPACE = SearchSpace({"asr.scale_bins": Choice((5, 7)), "reward.alpha": Uniform(0.05, 0.5)}, 3, RunAll())
+"""
+# Some seconds a trial, and a checkpoint within most epochs.
+SLOW = settings(
+    net__channels=96, net__input_px=64, stages__pose_epochs=4, stages__joint_epochs=4, run__deterministic=True
+)
+
+
+def history(trial: Path) -> list[dict]:
+    """What of a trial's history does not depend on the machine's mood."""
+    path = trial / "history.json"
+    records = json.loads(path.read_text()) if path.exists() else []
+    return [{name: record[name] for name in ("stage", "epoch", "step", "metric", "means")} for record in records]
+
+
+def histories(found: Path) -> dict[str, list[dict]]:
+    return {trial.name: history(trial) for trial in sorted(found.glob("trials/*"))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("story")
+    (made / "space.py").write_text(SPACE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def command(people):
+    return ["tune.py", "--data", people, "--search", "space.py", *SLOW]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, command):
+    code, output = run(*command, "--out", "undisturbed", cwd=folder)
+    assert code == 0, output
+    return histories(folder / "undisturbed")
+
+
+@pytest.fixture(scope="module")
+def planned(folder, command, undisturbed):
+    """The plan, made where the records of the undisturbed search are."""
+    code, output = run(*command, "--out", "cut", "--plan", "--json", "--price", 2, cwd=folder)
+    assert code == 0, output
+    assert not (folder / "cut").exists()
+    return json.loads(output)
+
+
+@pytest.fixture(scope="module")
+def cut(folder, command, planned, undisturbed):
+    """The same search, ended by its budget, and again at once: what it has cost counts over all its starts."""
+    hours = 0.7 * json.loads((folder / "undisturbed" / "spent.json").read_text())["hours"]
+    budget = ["--out", "cut", "--max-hours", str(hours), "--price", "2", "--max-cost", "99"]
+    code, output = run(*command, *budget, cwd=folder)
+    assert code == 0, output
+    again, told = run(*command, *budget, cwd=folder)
+    assert again == 0, told
+    return output, told, histories(folder / "cut")
+
+
+@pytest.fixture(scope="module")
+def gone_on(folder, command, cut):
+    code, output = run(*command, "--out", "cut", cwd=folder)
+    assert code == 0, output
+    return output
+
+
+def test_the_plan_counts_what_the_search_then_used(planned, undisturbed):
+    assert planned["trials"] == len(undisturbed) == 3
+    steps = {trial: records[-1]["step"] for trial, records in undisturbed.items()}
+    assert set(steps.values()) == {sum(planned["images"].values()) // 12}
+    assert set(planned["images_per_s"]) == {"pose", "pretrain", "joint"}
+    assert "undisturbed" in planned["speed_source"]
+    assert planned["likely"] == planned["at_most"], "nobody is stopped"
+    assert planned["likely"]["cost"] == pytest.approx(2 * planned["likely"]["device_hours"])
+
+
+def test_a_plan_in_words_names_what_is_structural(folder, command, undisturbed):
+    code, output = run(*command, "--out", "other", "--plan", cwd=folder)
+    assert code == 0, output
+    words = " ".join(output.split())
+    for part in (
+        "3: each trained to its end",
+        "5 or 7 (structural)",
+        "0.05 to 0.5",
+        "images/s of a trial",
+        "time, at most",
+    ):
+        assert part in words
+    assert not (folder / "other").exists(), "a plan starts nothing"
+
+
+def test_a_plan_that_would_starve_names_the_change_that_fits(folder, command):
+    starving = [*command, "--set", "run.num_workers=12", "--plan"]
+    starving += settings(run__global_batch_size=36, stages__pretrain_images=36)
+    code, output = run(*starving, cwd=folder)
+    assert code == 2
+    fits = re.search(r"(run\.num_workers) = (\d+) would fit", output)
+    assert fits, output
+    code, output = run(*starving, "--set", f"{fits[1]}={fits[2]}", cwd=folder)
+    assert code == 0, output
+
+
+def test_a_budget_ends_a_search_in_order(folder, cut, undisturbed):
+    output, told, found = cut
+    assert re.search("--max-hours .* is reached: every running trial takes a checkpoint", output)
+    assert re.search("--max-hours .* is reached by what was trained before", told)
+    assert "Ranked trials" not in told
+    assert f"--resume {folder / 'cut'}" in output
+    assert "left of the budget" in output
+    assert found != undisturbed, "it was not cut"
+    spent = json.loads((folder / "cut" / "spent.json").read_text())
+    assert 0 < spent["device_hours"] <= 2 * spent["hours"]
+
+
+def test_the_same_command_goes_on_and_ends_as_if_nothing_had_happened(folder, gone_on, undisturbed):
+    assert re.search(r"\d of 3 trials are kept; \d go on \(trial_0000\d from step \d+", gone_on), gone_on
+    assert histories(folder / "cut") == undisturbed
+
+
+def test_it_can_be_extended_once_it_has_ended(folder, command, gone_on, undisturbed):
+    code, output = run("tune.py", "--resume", "cut", "--extend", 1, cwd=folder)
+    assert code == 0, output
+    assert "3 of 4 trials are kept; 1 begin" in output
+    after = histories(folder / "cut")
+    assert {trial: after[trial] for trial in undisturbed} == undisturbed, "what was there is kept"
+    assert len(after) == 4
+    rows = (folder / "cut" / "ranked.md").read_text().splitlines()
+    assert len([row for row in rows if "finished" in row]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "reward.beta=0.9"], ["reward.beta: 0.5 there, 0.9 here", "--allow-change reward.beta"]),
+        (["--trials", "2"], ["trials: ", "--extend N", "2 here"]),
+        (["--set", "net.channels=16"], ["net.channels: 96 there, 16 here", "name another --out"]),
+    ],
+)
+def test_another_search_in_its_folder_is_refused_with_what_differs(folder, command, undisturbed, arguments, words):
+    before = histories(folder / "undisturbed")
+    code, output = run(*command, *arguments, "--out", "undisturbed", cwd=folder)
+    assert code == 2
+    assert all(word in output for word in words), output
+    assert histories(folder / "undisturbed") == before
+
+
+def test_changed_code_is_refused_until_it_is_allowed(folder, undisturbed):
+    path = folder / "undisturbed" / "search.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"software": stored["software"] | {"torch": "1.0"}}))
+    code, output = run("tune.py", "--resume", "undisturbed", "--plan", cwd=folder)
+    assert code == 2
+    assert "torch: 1.0 there" in output
+    code, output = run("tune.py", "--resume", "undisturbed", "--plan", "--allow-change", "code", cwd=folder)
+    assert code == 0, output
+    path.write_text(json.dumps(stored))
+
+
+def test_as_many_trials_as_were_asked_for_are_started(folder, command):
+    code, output = run(*command, "--out", "few", "--max-trials", 1, cwd=folder)
+    assert code == 0, output
+    assert "--max-trials 1 is reached" in output
+    assert list(histories(folder / "few")) == ["trial_00000"]
