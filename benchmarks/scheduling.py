@@ -81,6 +81,8 @@ class Reporting(tune.Trainable):
 class Silent:
     """Shows a search to nobody."""
 
+    redraws = False
+
     def say(self, line: str, lasting: bool = True) -> None:
         """Tell nobody."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import ray
@@ -17,6 +18,7 @@ from ray_advpose.cluster.layout import Node
 from ray_advpose.errors import UserError
 
 _PACKAGE = Path(ray_advpose.__file__).parent
+_ANSWER_TIMEOUT_S = 10.0
 
 _SETTINGS = {
     # The first three: the commands print their own progress; Ray's would be a second voice.
@@ -63,13 +65,18 @@ def local_ray(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
-@contextmanager
-def joined_ray(address: str) -> Iterator[None]:
+def joined_ray(address: str) -> AbstractContextManager[None]:
     """Connect to a running cluster for the time being; its nodes are sent this package's code, and nothing else.
 
     Raises:
         UserError: There is none at the address.
     """
+    _check_answers(address)
+    return _joined(address)
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
     _prepare_environment(_SETTINGS)
     size = sum(path.stat().st_size for path in _PACKAGE.rglob("*.py"))
     print(f"joining Ray at {address}; sending {size / 1e3:.0f} kB of code", flush=True)
@@ -83,6 +90,17 @@ def joined_ray(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Check that somebody listens at an address with a port; Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return  # such as "auto"; Ray looks that up
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_TIMEOUT_S).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def _start_singletons() -> None:

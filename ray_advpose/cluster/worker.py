@@ -16,7 +16,7 @@ from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.records import RunRecords, run_records
 from ray_advpose.cluster.sample_log import logged
 from ray_advpose.cluster.saving import CheckpointSaver, checkpoint_saver
-from ray_advpose.cluster.serving import Metrics, Session
+from ray_advpose.cluster.serving import Session
 from ray_advpose.cluster.storage import fetched, share_checkpoint, step_at, store_at
 from ray_advpose.cluster.stretches import Stretch, StretchRecorder
 from ray_advpose.cluster.watch import Call, Watch
@@ -32,11 +32,11 @@ from ray_advpose.sections import RunSection
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.checkpoint import DataIdentity
 from ray_advpose.training.digests import digests
-from ray_advpose.training.history import EpochRecord
+from ray_advpose.training.history import metrics_of
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.pose_stage import ends_pose_stage
 from ray_advpose.training.restoring import load_checkpoint, take_snapshot
-from ray_advpose.training.schedule import Schedule, Stage, make_schedule
+from ray_advpose.training.schedule import Schedule, make_schedule
 from ray_advpose.training.state import TrainState, make_state
 from ray_advpose.training.take_over import load_member, load_pose_stage
 
@@ -127,7 +127,7 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
                         saver.save(take_snapshot(state))
                 if assignment.share_pose_stage is not None and ends_pose_stage(record, config):
                     share_checkpoint(take_snapshot(state), identity, Path(assignment.share_pose_stage))
-            if not session.report(_metrics(record, state, schedule.total_steps), checkpoint, done):
+            if not session.report(metrics_of(state.history, schedule.total_steps), checkpoint, done):
                 return
             if not interruptions.go_on_to_the_next_epoch(saved=due):
                 break
@@ -136,7 +136,7 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
             session.report({"step": state.step}, interruptions.checkpoint, done=False, cut=True)
         else:
             # An earlier start has trained everything and died before it could say so.
-            session.report(_metrics(state.history[-1], state, schedule.total_steps), source, done=True)
+            session.report(metrics_of(state.history, schedule.total_steps), source, done=True)
 
 
 def _start_step(assignment: Assignment, schedule: Schedule) -> int:
@@ -243,20 +243,3 @@ def _notes(state: TrainState) -> list[str]:
     return [
         f"the {height} x {width} occlusion grid is finer than the {lowest} px map; it is read at {net.head_side} px"
     ]
-
-
-def _metrics(record: EpochRecord, state: TrainState, total_steps: int) -> Metrics:
-    return {
-        "metric": record.metric,
-        "best_metric": state.best_metric,
-        "stage": record.stage,
-        "epoch": record.epoch,
-        "joint_epochs": sum(other.stage == Stage.JOINT.label for other in state.history),
-        "step": record.step,
-        "total_steps": total_steps,
-        "images_per_s": record.images / record.seconds,
-        "epoch_seconds": record.seconds,
-        "waiting_share": record.waiting_share,
-        **record.means,
-        **{f"lr_{name}": rate for name, rate in record.learning_rates.items()},
-    }

@@ -45,7 +45,13 @@ class TrialRow:
 
 
 class View(Protocol):
-    """Where a search tells how it stands."""
+    """Where a search tells how it stands.
+
+    Attributes:
+        redraws: Whether there is a table, which is worth gathering the rows of.
+    """
+
+    redraws: bool
 
     def say(self, line: str, lasting: bool = True) -> None:
         """Tell an event; what the table shows as well need not last."""
@@ -59,6 +65,8 @@ class View(Protocol):
 
 class Lines:
     """One line an event, for logs."""
+
+    redraws = False
 
     def say(self, line: str, lasting: bool = True) -> None:
         """See `View`."""
@@ -77,6 +85,8 @@ class Redrawn:
     Args:
         console: A terminal.
     """
+
+    redraws = True
 
     def __init__(self, console: Console) -> None:
         self._console = console

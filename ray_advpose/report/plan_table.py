@@ -30,7 +30,7 @@ def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "disk",
-            f"at most {size(plan['disk_bytes'])} of checkpoints, {size(plan['checkpoint_bytes'])} each;"
+            f"about {size(plan['disk_bytes'])} of checkpoints, {size(plan['checkpoint_bytes'])} each;"
             f" the data has {size(plan['data_bytes'])}",
         ),
     ]

@@ -17,6 +17,8 @@ from ray_advpose.search.stop_board import StopBoard
 
 # A checkpoint needs a step to end, and perhaps a validation; who has not answered by then is left where it was last.
 _PATIENCE_S = 300.0
+# Looking through all trials takes longer the more there are.
+_LOOK_EVERY_S = 0.3
 _HURRY = "Ctrl-C or SIGTERM once more ends at once"
 
 
@@ -47,12 +49,16 @@ class OrderlyEnd(tune.Callback):
         self._meter = meter
         self._waits = waits
         self._say = say
-        self._asked_at = 0.0
+        self._asked_at = self._looked_at = 0.0
         self._over = False
         self.reason: str | None = None
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Count the time; ask for the end when it is due, and end when all have answered."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
         self._meter.count(len(running))
         if self.reason is None:

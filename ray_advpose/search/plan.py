@@ -56,7 +56,7 @@ class Plan:
         cluster_gpus: GPUs of the cluster.
         joint_share: Mean share of stage 3 that a trial is likely to train.
         checkpoint_bytes: Of one checkpoint.
-        disk_bytes: Of all checkpoints in the end.
+        disk_bytes: Of all checkpoints in the end, about.
         data_bytes: Of the prepared data.
         images_per_s: Of one trial, by stage; empty if it is not known.
         speed_source: Where that is from.
@@ -139,7 +139,7 @@ def make_plan(
         cluster_gpus=cluster["gpus"],
         joint_share=share,
         checkpoint_bytes=checkpoint,
-        disk_bytes=_checkpoints(search, trials) * checkpoint,
+        disk_bytes=round(_checkpoints(search, trials, older_best=0.5) * checkpoint),
         data_bytes=sum(shard.bytes for shard in shards.manifest.shards),
         images_per_s={} if speed is None else dict(speed.images_per_s),
         speed_source="" if speed is None else speed.source,
@@ -180,7 +180,7 @@ def devices_of(config: Config) -> float:
 
 def disk_needed(search: Search) -> int:
     """Return the bytes of all checkpoints of a search in the end, at most."""
-    return _checkpoints(search, search.trials) * _checkpoint_bytes(search)
+    return round(_checkpoints(search, search.trials, older_best=1.0) * _checkpoint_bytes(search))
 
 
 def _checkpoint_bytes(search: Search) -> int:
@@ -197,12 +197,19 @@ def _trials_that_share_stage_1(search: Search, trials: int, slots: int) -> set[i
     return {place for place, key in enumerate(keys) if place >= slots and key in keys[:place]}
 
 
-def _checkpoints(search: Search, trials: int) -> int:
-    """Count the checkpoints there are in the end: of each trial the last and an earlier best; what is shared."""
+def _checkpoints(search: Search, trials: int, older_best: float) -> float:
+    """Count the checkpoints there are in the end.
+
+    Args:
+        search: Whose.
+        trials: How many are trained.
+        older_best: Share of the trials whose best is older than the last ones that are kept.
+    """
     config = search.config
     epochs = sum((config.stages.pose_epochs, config.stages.pretrain_epochs, config.stages.joint_epochs))
-    of_trial = min(math.ceil(epochs / config.run.checkpoint_every_epochs), config.run.keep_last_checkpoints + 1)
+    ends = math.ceil(epochs / config.run.checkpoint_every_epochs)
+    of_trial = min(ends, config.run.keep_last_checkpoints + older_best)
     keys = Counter(pose_stage_key(config.replaced(each, "trial")) for each in search.overrides[:trials])
     shared = sum(count > 1 for count in keys.values())
-    best = 1
-    return trials * of_trial + shared + best
+    copy_of_the_best = 1
+    return trials * of_trial + shared + copy_of_the_best

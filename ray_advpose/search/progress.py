@@ -64,7 +64,7 @@ class SearchProgress(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Redraw the table now and then."""
-        if time.monotonic() - self._drawn_at > _REDRAW_EVERY_S:
+        if self._view.redraws and time.monotonic() - self._drawn_at > _REDRAW_EVERY_S:
             self._drawn_at = time.monotonic()
             rows = [self._row(trial) for trial in trials]
             self._view.show(rows, self._search.score_name, self._summary())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from ray_advpose.cluster.checkpoint_store import FolderStore
 from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.storage import is_whole, last_between, step_at, still_there
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import config_from_dict
+from ray_advpose.search.endings import ENDINGS, FINISHED, STOPPED, read_endings
 from ray_advpose.search.places import Pointer, checkpoints_of, trial_folder
 from ray_advpose.search.stop_board import StopBoard
+from ray_advpose.training.history import metrics_of
 from ray_advpose.training.pose_stage import pose_stage_key
-from ray_advpose.training.schedule import make_schedule
+from ray_advpose.training.schedule import Schedule, make_schedule
 
 TRIAL_PROCESS = "a trial's process"
 _CLOSE_TIMEOUT_S = 8.0
@@ -96,6 +100,8 @@ class JointTrainingTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Let the workers train to their next report and return its metrics."""
+        if (metrics := self._ended_before()) is not None:
+            return self._result(metrics, done=True)
         if self._assigned:
             self._group.go_on()
         else:
@@ -106,13 +112,7 @@ class JointTrainingTrial(tune.Trainable):
             self._stand_still()
         if report.checkpoint is not None:
             self._checkpoint = report.checkpoint
-        return {
-            **report.metrics,
-            "generation": self._generation,
-            "checkpoint": self._checkpoint or "",
-            DONE: report.done,
-            SHOULD_CHECKPOINT: report.checkpoint is not None,
-        }
+        return self._result(report.metrics, report.done) | {SHOULD_CHECKPOINT: report.checkpoint is not None}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write where the newest checkpoint is that came with, or before, the report last returned."""
@@ -164,6 +164,16 @@ class JointTrainingTrial(tune.Trainable):
         """Shut the worker group down; raises if it still holds resources."""
         self._group.close(_CLOSE_TIMEOUT_S)
 
+    def _result(self, metrics: Mapping[str, Any], done: bool) -> dict[str, Any]:
+        return {**metrics, "generation": self._generation, "checkpoint": self._checkpoint or "", DONE: done}
+
+    def _ended_before(self) -> dict[str, Any] | None:
+        """Return what this trial ended with, if Tune's record is from before that: a driver was killed soon after."""
+        experiment = Path(self._constants.experiment)
+        if self._assigned or read_endings(experiment / ENDINGS).get(self.trial_id) not in (FINISHED, STOPPED):
+            return None
+        return metrics_of(read_history(trial_folder(experiment, self.trial_id)), self._schedule().total_steps)
+
     def _pass_on_a_stop(self) -> None:
         if self._board.asked():
             self._group.ask_to_stop()
@@ -180,11 +190,14 @@ class JointTrainingTrial(tune.Trainable):
 
         The next epoch's end is left out, and what comes after: the population has not been told of it.
         """
-        config = config_from_dict(self._resolved, f"trial {self.trial_id}")
-        schedule = make_schedule(config, self._constants.train_images)
+        schedule = self._schedule()
         if reported >= schedule.total_steps:
             return None
         return last_between(FolderStore(checkpoints), reported, schedule.epoch_end(reported))
+
+    def _schedule(self) -> Schedule:
+        config = config_from_dict(self._resolved, f"trial {self.trial_id}")
+        return make_schedule(config, self._constants.train_images)
 
     def _assignment(self) -> Assignment:
         experiment = Path(self._constants.experiment)
