@@ -160,7 +160,7 @@ class SearchProgress(tune.Callback):
         parts = [
             f"{clock(time.monotonic() - self._started)} since the start",
             f"{len(self._endings)}/{self._search.trials} trials ended",
-            *([f"{copies} copies"] if copies else []),
+            *([f"{copies} {'copy' if copies == 1 else 'copies'}"] if copies else []),
             self._time_left(),
             *self._budget(),
         ]

@@ -63,7 +63,8 @@ def test_a_resume_on_other_data_is_refused(tmp_path, people):
     (tmp_path / "found" / "search.json").write_text(json.dumps(fields))
     code, output = run("tune.py", "--resume", "found", cwd=tmp_path)
     assert code == 2
-    assert "started on another" in output
+    assert f"data {people}: another there" in output
+    assert "--allow-change data" in output
 
 
 LONG = settings(stages__pose_epochs=6, stages__joint_epochs=6)

@@ -117,6 +117,7 @@ def test_a_plan_that_would_starve_names_the_change_that_fits(folder, command):
     assert code == 0, output
 
 
+@pytest.mark.slow
 def test_a_budget_ends_a_search_in_order(folder, cut, undisturbed):
     output, told, found = cut
     assert re.search("--max-hours .* is reached: every running trial takes a checkpoint", output)
@@ -129,11 +130,13 @@ def test_a_budget_ends_a_search_in_order(folder, cut, undisturbed):
     assert 0 < spent["device_hours"] <= 2 * spent["hours"]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_ends_as_if_nothing_had_happened(folder, gone_on, undisturbed):
     assert re.search(r"\d of 3 trials are kept; \d go on \(trial_0000\d from step \d+", gone_on), gone_on
     assert histories(folder / "cut") == undisturbed
 
 
+@pytest.mark.slow
 def test_it_can_be_extended_once_it_has_ended(folder, command, gone_on, undisturbed):
     code, output = run("tune.py", "--resume", "cut", "--extend", 1, cwd=folder)
     assert code == 0, output
@@ -173,8 +176,23 @@ def test_changed_code_is_refused_until_it_is_allowed(folder, undisturbed):
     path.write_text(json.dumps(stored))
 
 
+@pytest.mark.slow
 def test_as_many_trials_as_were_asked_for_are_started(folder, command):
     code, output = run(*command, "--out", "few", "--max-trials", 1, cwd=folder)
     assert code == 0, output
     assert "--max-trials 1 is reached" in output
     assert list(histories(folder / "few")) == ["trial_00000"]
+    code, output = run(*command, "--out", "few", "--price", 1, "--max-cost", 1e-6, cwd=folder)
+    assert code == 0, output
+    assert "--max-cost 1e-06 is reached by what was trained before" in output
+
+
+@pytest.mark.slow
+def test_a_calibration_measures_every_stage(folder, command):
+    code, output = run(*command, "--out", "none", "--plan", "--calibrate", "--json", cwd=folder)
+    assert code == 0, output
+    plan = json.loads(output[output.index("{") :])
+    assert set(plan["images_per_s"]) == {"pose", "pretrain", "joint"}
+    assert all(rate > 1 for rate in plan["images_per_s"].values())
+    assert "2 worker(s) at a time" in plan["speed_source"]
+    assert not (folder / "none").exists()
