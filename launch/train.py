@@ -115,15 +115,18 @@ def _with_workers(config: Config, workers: str | None) -> Config:
 
 
 def _train_arms(args: argparse.Namespace, config: Config, data: Path, output: Path) -> int:
-    for name in ("storage", "allow_change"):
-        if getattr(args, name):
-            raise UserError(f"--{name.replace('_', '-')} is for a single run, not for --arms")
+    if args.storage:
+        raise UserError("--storage is for a single run, not for --arms")
+    if set(args.allow_change) - {"code"}:
+        raise UserError(f"--allow-change {args.allow_change[0]} is for a single run; arms take 'code' alone")
     seeds = _SEEDS if args.seeds is None else args.seeds
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: expected at least 1")
     search = arms_search(config, data, parse_arms(args.arms), seeds)
     repeated = [*sys.argv[1:], *([] if args.out else ["--out", str(output)])]
-    return conduct_arms(search, output, Means(args.cluster), f"python launch/train.py {shlex.join(repeated)}")
+    return conduct_arms(
+        search, output, Means(args.cluster), f"python launch/train.py {shlex.join(repeated)}", args.allow_change
+    )
 
 
 if __name__ == "__main__":

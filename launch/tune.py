@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--search", type=Path, help="search-space file (default: search_spaces/quick.py)")
     parser.add_argument("--trials", type=int, help="number of trials (default: the search space's)")
     again = parser.add_argument_group("going on")
-    again.add_argument("--resume", type=Path, metavar="DIR", help="go on with the search in this folder")
+    again.add_argument("--resume", metavar="DIR", help="go on with the search in this folder")
     again.add_argument("--extend", type=int, metavar="N", help="add N trials to a search that has ended")
     again.add_argument(
         "--allow-change",
@@ -96,7 +96,9 @@ def _resumed(args: argparse.Namespace) -> tuple[Search, Path]:
     given = [name for name in _LAYS_OUT if getattr(args, name)]
     if given:
         raise UserError(f"--resume goes on with what {args.resume} holds; --{given[0]} cannot change it")
-    output = args.resume.absolute()
+    if "://" in args.resume:
+        raise UserError(f"--resume {args.resume}: a search lives in a folder that every node reaches; mount or copy it")
+    output = Path(args.resume).absolute()
     held = read_search(output)
     search = continued(moved_data(held, args.data), held, output, args.allow_change)
     return _more_of(search, output, args), output

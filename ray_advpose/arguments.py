@@ -18,7 +18,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the config; repeatable"
     )
-    parser.add_argument("--out", type=Path, help="folder for everything that comes out (default: a new one in runs/)")
+    parser.add_argument("--out", type=Path, help="folder for everything that comes out (default: one in runs/)")
     parser.add_argument(
         "--cluster",
         nargs="?",

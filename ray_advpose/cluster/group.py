@@ -116,6 +116,10 @@ class WorkerGroup:
         """Have the workers take a checkpoint at their next step and report that they were cut."""
         self._answer(self._mailbox.ask_to_stop.remote())
 
+    def is_taken(self) -> bool:
+        """Whether workers have taken the assignment."""
+        return bool(self._answer(self._mailbox.is_taken.remote()))
+
     def go_on(self) -> None:
         """Answer the last report: continue."""
         self._answer(self._mailbox.go_on.remote())

@@ -137,6 +137,10 @@ class Mailbox:
         """Return what rank 0 was given last, for the other ranks."""
         return self._taken
 
+    async def is_taken(self) -> bool:
+        """Return whether a worker group has taken the current assignment."""
+        return self._taken_era == self._era
+
     async def stop_wanted(self) -> bool:
         """Return whether the trial has asked to stop."""
         return self._stop_wanted

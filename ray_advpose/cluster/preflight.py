@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ray_advpose.cluster.runtime import HEAD
 from ray_advpose.cluster.software import software
 from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.errors import UserError
@@ -21,7 +21,6 @@ from ray_advpose.errors import UserError
 _TIMEOUT_S = 120.0
 _MAX_SKEW_S = 5.0
 _LEAST_SHARED_MEMORY = 256 << 20
-_HEAD = "node:__internal_head__"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ def examine_cluster(data: Path, fingerprint: str, output: Path, needed_bytes: in
             look.options(scheduling_strategy=there).remote(data, fingerprint, note, needed_bytes)
             for there in strategies
         ]
-        return [_answer(node, answer, note) for node, answer in zip(nodes, asked, strict=True)]
+        asked_at = time.time()
+        return [_answer(node, answer, note, asked_at) for node, answer in zip(nodes, asked, strict=True)]
     finally:
         shutil.rmtree(note, ignore_errors=True)
 
@@ -80,7 +80,7 @@ def check_fit(reports: Sequence[NodeReport]) -> None:
         raise UserError("\n".join(["the cluster is not fit for this search:", *problems]))
 
 
-def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path) -> NodeReport:
+def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at: float) -> NodeReport:
     name = str(node["NodeManagerAddress"])
     resources = node["Resources"]
     assert isinstance(resources, dict)
@@ -96,7 +96,8 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path) -> NodeRe
         for package, wanted in {**software(), "python": platform.python_version()}.items()
         if versions.get(package) != wanted
     )
-    skew = abs(clock - time.time())
+    # It looked at its clock at some moment in between.
+    skew = max(0.0, asked_at - clock, clock - time.time())
     checks["clock"] = f"its clock differs by {skew:.1f} s; synchronise it" if skew > _MAX_SKEW_S else ""
     written = note / str(versions["written"])
     checks["storage is shared"] = (
@@ -107,7 +108,7 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path) -> NodeRe
 
 def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
     here = node["NodeID"] == ray.get_runtime_context().get_node_id()
-    if here and _HEAD not in resources:
+    if here and HEAD not in resources:
         return [
             "the command runs on a node that is not the head: if that node goes, the search ends and has to be"
             " resumed; start it on the head, or by `ray job submit`"
@@ -137,7 +138,7 @@ def _look(data: Path, fingerprint: str, note: Path, needed_bytes: int) -> tuple[
         if shared < _LEAST_SHARED_MEMORY
         else ""
     )
-    versions = {**software(), "python": platform.python_version(), "written": token, "pid": str(os.getpid())}
+    versions = {**software(), "python": platform.python_version(), "written": token}
     return checks, versions, time.time()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coor
 from ray.data._internal.stats import get_or_create_stats_actor
 
 import ray_advpose
-from ray_advpose.cluster.layout import Node
+from ray_advpose.cluster.layout import MAX_SLOTS, Node
 from ray_advpose.errors import UserError
 
 _PACKAGE = Path(ray_advpose.__file__).parent
 _ANSWER_TIMEOUT_S = 10.0
+HEAD = "node:__internal_head__"
+"""The resource that the head node of each cluster has 1.0 of."""
 
 _SETTINGS = {
     # The first three: the commands print their own progress; Ray's would be a second voice.
@@ -27,6 +30,8 @@ _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # A search takes Ctrl-C itself: its trials take a checkpoint first.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Tune asks for one trial after the other where it does not know how many come.
+    "TUNE_MAX_PENDING_TRIALS_PG": str(MAX_SLOTS),
     # How stale the record of finished reports may be when the driver is killed.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     # Workers are given absolute paths, and data folders named on the command line are relative.
@@ -79,12 +84,14 @@ def joined_ray(address: str) -> AbstractContextManager[None]:
 def _joined(address: str) -> Iterator[None]:
     _prepare_environment(_SETTINGS)
     size = sum(path.stat().st_size for path in _PACKAGE.rglob("*.py"))
-    print(f"joining Ray at {address}; sending {size / 1e3:.0f} kB of code", flush=True)
-    code = {"py_modules": [str(_PACKAGE)], "excludes": ["**/__pycache__"]}
+    print(f"joining Ray at {address}; sending {size / 1e3:.0f} kB of code", file=sys.stderr, flush=True)
+    code = {"py_modules": [str(_PACKAGE)]}
     try:
         ray.init(address=address, runtime_env=code, logging_level=logging.ERROR, log_to_driver=False)
-    except ConnectionError as error:
-        raise UserError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        # Nobody there; another version of Ray or Python; a job whose own environment sends modules as well.
+        sentence = " ".join(str(error).split())
+        raise UserError(f"the Ray cluster at {address} cannot be joined: {sentence}") from None
     _start_singletons()
     try:
         yield
@@ -104,11 +111,19 @@ def _check_answers(address: str) -> None:
 
 
 def _start_singletons() -> None:
-    """Start the actors that a cluster has one of, in the background.
+    """Start the actors that a cluster has one of, in the background, on its head.
 
-    They are put on the node of whoever needs them first, which else is a trial or a worker that then
-    waits for them, on a node that may be taken away.
+    They are put for good on the node of whoever needs them first, which else is a trial or a worker that
+    then waits for them, on a node that may be taken away.
     """
+    here = ray.get_runtime_context().get_node_id()
+    if any(node["NodeID"] == here and HEAD in node["Resources"] for node in ray.nodes()):
+        _create_singletons()
+    else:
+        ray.remote(num_cpus=0, resources={HEAD: 0.001})(_create_singletons).remote()
+
+
+def _create_singletons() -> None:
     get_or_create_autoscaling_coordinator()
     get_or_create_stats_actor()
 

@@ -11,9 +11,15 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Which signal has asked for an end; None before."""
+    """What has asked for an end.
+
+    Attributes:
+        signal: Which signal; None before.
+        ending: Whether an end is under way without one, so that the first does not wait.
+    """
 
     signal: signal.Signals | None = None
+    ending: bool = False
 
 
 @contextmanager
@@ -21,12 +27,12 @@ def stop_on_signals() -> Iterator[StopRequest]:
     """Take SIGINT and SIGTERM for the time being; used in a process's main thread.
 
     Raises:
-        KeyboardInterrupt: At the second signal, wherever the process is then.
+        KeyboardInterrupt: At the second signal, or the first while an end is under way; wherever the process is then.
     """
     request = StopRequest()
 
     def receive(number: int, frame: FrameType | None) -> None:
-        if request.signal is not None:
+        if request.signal is not None or request.ending:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ray_advpose
@@ -17,7 +17,15 @@ _COMPUTES = ("ray", "torch", "numpy", "pyarrow", "opencv-python")
 
 def software() -> dict[str, str]:
     """Return versions of what computes and a digest of this package's code."""
-    return {"ray_advpose": f"{version('ray-advpose')} {code_digest()}", **{name: version(name) for name in _COMPUTES}}
+    computes = {name: _version(name) for name in _COMPUTES}
+    return {"ray_advpose": f"{ray_advpose.__version__} {code_digest()}", **computes}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def code_digest() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ray_advpose.data.manifest import MANIFEST
@@ -15,6 +16,6 @@ BOX_PX = 96
 def embedded_data(folder: Path = _FOLDER) -> Path:
     """Return the folder of the embedded data set, making it if it is not there."""
     if not (folder / MANIFEST).is_file():
-        print(f"making the embedded data set in {folder}", flush=True)
+        print(f"making the embedded data set in {folder}", file=sys.stderr, flush=True)
         write_shards(generate_synthetic(), folder, BOX_PX)
     return folder

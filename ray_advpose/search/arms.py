@@ -6,7 +6,7 @@ its stage 1 where that has been trained by the time they start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
@@ -22,6 +22,7 @@ from ray_advpose.presets import ARMS
 from ray_advpose.report.arms_table import ArmScores, arms_json, arms_table
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.closing import exit_code
+from ray_advpose.search.continuing import CODE
 from ray_advpose.search.endings import FAILED, FINISHED
 from ray_advpose.search.places import trial_folder
 from ray_advpose.search.scheduling import RunAll
@@ -67,7 +68,7 @@ def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Se
     )
 
 
-def conduct_arms(search: Search, output: Path, means: Means, command: str) -> int:
+def conduct_arms(search: Search, output: Path, means: Means, command: str, allow: Collection[str] = ()) -> int:
     """Train all arms, or go on with those in the folder, and print and write their table.
 
     Args:
@@ -76,9 +77,10 @@ def conduct_arms(search: Search, output: Path, means: Means, command: str) -> in
             predictions into its own folder.
         means: What to run them with.
         command: What the user has to repeat to go on after a cut.
+        allow: With ``code`` in it, other software may go on with what is there.
 
     Returns:
-        0; 1 if a run failed; 130 if they were cut.
+        0; 1 if a run failed; if a signal has cut them 128 and its number.
 
     Raises:
         UserError: The folder holds other runs, the data changed, or not one run fits the cluster.
@@ -86,7 +88,7 @@ def conduct_arms(search: Search, output: Path, means: Means, command: str) -> in
     if has_run(output):
         raise UserError(f"{output} holds a single run, not arms; name another --out")
     if has_search(output):
-        _check_same(search, read_search(output), output)
+        _check_same(search, read_search(output), output, allow)
     ended = train_population(search, output, means)
     outcomes, shards = ended.outcomes, ShardSet.open(Path(search.data))
     scores, captions = _scores(search, outcomes, output, shards)
@@ -135,7 +137,7 @@ def _scores(
     return scores, captions
 
 
-def _check_same(search: Search, found: Search, output: Path) -> None:
+def _check_same(search: Search, found: Search, output: Path, allow: Collection[str]) -> None:
     if search.labels != found.labels:
         held, wanted = (", ".join(labels) or "a search" for labels in (found.labels, search.labels))
         raise UserError(f"{output} holds {held}, not {wanted}; name another --out")
@@ -144,6 +146,12 @@ def _check_same(search: Search, found: Search, output: Path) -> None:
             f"{output} holds runs on data of fingerprint {found.fingerprint}, not {search.fingerprint};"
             " name another --out"
         )
+    for name in search.software.keys() | found.software.keys():
+        before, now = found.software.get(name, "none"), search.software.get(name, "none")
+        if before != now and CODE not in allow:
+            raise UserError(
+                f"{output} holds runs by {name} {before}, not {now}; to go on so anyway, add --allow-change {CODE}"
+            )
     held_fields = found.config.flat()
     for name, value in search.config.flat().items():
         if held_fields[name] != value:

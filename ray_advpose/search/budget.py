@@ -36,6 +36,11 @@ class Budget:
         if self.max_cost is not None and self.price is None:
             raise UserError(f"--max-cost {self.max_cost:g} needs --price, of an hour of a GPU, or of a CPU without")
 
+    def arguments(self) -> list[str]:
+        """Return the command-line arguments that say the same."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", f"{value:g}")]
+
 
 @dataclass(frozen=True)
 class Spent:

@@ -24,11 +24,18 @@ _SIGNALLED = 128
 """Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
 
 
-def close(search: Search, ended: Ended, output: Path, shards: ShardSet) -> int:
-    """Write a search's results into its folder, print its table, and return the command's exit code."""
+def close(search: Search, ended: Ended, output: Path, shards: ShardSet, go_on: str) -> int:
+    """Write a search's results into its folder, print its table, and return the command's exit code.
+
+    Args:
+        search: What was searched.
+        ended: How it ended.
+        output: Its folder.
+        shards: Its data.
+        go_on: The command that goes on with it.
+    """
     outcomes = ended.outcomes
     best = write_results(search, outcomes, output)
-    go_on = f"python launch/tune.py --resume {output}"
     header, rows = ranking_rows(outcomes, search.score_name)
     console = Console()
     if not console.is_terminal:
@@ -37,7 +44,10 @@ def close(search: Search, ended: Ended, output: Path, shards: ShardSet) -> int:
     for row in rows:
         print(f"  {row[1]}: {row[-1]}")
     if best is None:
-        print(f"no trial came to a checkpoint; errors are in error.txt files below {output / 'tune'}")
+        if any(outcome.ending == CUT for outcome in outcomes):
+            print("no trial has come to the end of an epoch yet")
+        else:
+            print(f"no trial came to a checkpoint; errors are in error.txt files below {output / 'tune'}")
         return exit_code(search, ended, go_on, otherwise=1)
     scored = score_checkpoint(best, shards, "val", flip_test=False)
     picture = prediction_picture(shards, "val", scored.predictions_px)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,15 @@ from ray_advpose.search.stored import Search
 
 DATA, CODE, SPACE = "data", "code", "space"
 _NAMED = 8
+# They decide which step lies in which epoch of which stage: what has been trained could not be told any more.
+_LAYS_OUT_STEPS = {
+    "stages.pose_epochs",
+    "stages.pretrain_epochs",
+    "stages.pretrain_images",
+    "run.global_batch_size",
+    "training images",
+    "trials",
+}
 
 
 @dataclass(frozen=True)
@@ -65,14 +75,16 @@ def continued(wanted: Search, held: Search, output: Path, allow: Collection[str]
         advice = f"name another --out{''.join(f', or add --allow-change {name}' for name in names)}"
         raise UserError("\n".join([f"{output} holds a search that differs from this one; {advice}:", *lines]))
     # Trials that have been drawn stay as they are.
-    return replace(wanted, trials=held.trials, overrides=held.overrides, labels=held.labels)
+    allowed = sorted({*held.allowed, *(each.name for each in differences)})
+    return replace(wanted, trials=held.trials, overrides=held.overrides, labels=held.labels, allowed=allowed)
 
 
 def _never(difference: Difference) -> bool:
     """Whether checkpoints could not be loaded any more, or trials not be told apart."""
     if difference.name in (DATA, CODE, SPACE):
         return difference.what == "space draw" and "optuna" in (difference.held, difference.wanted)
-    return difference.name == "trials" or is_structural(difference.name) or difference.name.endswith(".enabled")
+    name = difference.name
+    return name in _LAYS_OUT_STEPS or is_structural(name) or name.endswith(".enabled")
 
 
 def _differences(wanted: Search, held: Search) -> list[Difference]:
@@ -83,6 +95,9 @@ def _differences(wanted: Search, held: Search) -> list[Difference]:
             found.append(Difference(name, name, str(before.get(name)), str(now.get(name))))
     if held.fingerprint != wanted.fingerprint:
         found.append(Difference(DATA, f"data {wanted.data}", held.fingerprint, wanted.fingerprint))
+    if held.train_images != wanted.train_images:
+        held_images, wanted_images = str(held.train_images), str(wanted.train_images)
+        found.append(Difference("training images", "training images", held_images, wanted_images))
     for name, (old, new) in _changes(held.space_as_dict(), wanted.space_as_dict()).items():
         found.append(Difference(SPACE, f"space {name}", old, new))
     for name, (old, new) in _changes(held.software, wanted.software).items():
@@ -124,7 +139,10 @@ def extended(search: Search, more: int, output: Path) -> Search:
         raise UserError(f"{output} holds arms; name their seeds instead")
     ended = read_endings(output / ENDINGS)
     if len(ended) < search.trials:
-        print(f"{output}: {search.trials - len(ended)} of {search.trials} trials have not ended; they are first")
+        print(
+            f"{output}: {search.trials - len(ended)} of {search.trials} trials have not ended; they are first",
+            file=sys.stderr,
+        )
         return search
     space, trials = search.space, search.trials + more
     if space.draw == "grid":
@@ -161,4 +179,10 @@ def what_is_kept(search: Search, output: Path) -> str:
 def moved_data(held: Search, data: Path | None) -> Search:
     """Return a search as it would be started now: with this software, and data as it is, perhaps elsewhere."""
     shards = check_data(held.config, data or Path(held.data))
-    return replace(held, data=str(shards.directory), fingerprint=shards.fingerprint, software=software())
+    return replace(
+        held,
+        data=str(shards.directory),
+        fingerprint=shards.fingerprint,
+        train_images=shards.count("train"),
+        software=software(),
+    )

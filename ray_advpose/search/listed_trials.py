@@ -11,7 +11,8 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 
-_STATE = "listed_trials.json"
+from ray_advpose.errors import UserError
+
 _NAME = "trial"
 
 
@@ -24,13 +25,21 @@ class ListedTrials(SearchAlgorithm):
         experiment: What trials have in common.
         overrides: The settings of each trial.
         most: Make no more than so many; None makes all.
+        goes_on: Whether Tune has a record of trials that were made before.
     """
 
-    def __init__(self, experiment: Experiment, overrides: Sequence[Mapping[str, Any]], most: int | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        overrides: Sequence[Mapping[str, Any]],
+        most: int | None = None,
+        goes_on: bool = False,
+    ) -> None:
         self._experiment = experiment
         self._overrides = overrides
         self._most = len(overrides) if most is None else min(most, len(overrides))
         self._made = 0
+        self._goes_on = goes_on
         self._parser = _make_parser()
 
     @property
@@ -39,7 +48,13 @@ class ListedTrials(SearchAlgorithm):
         return self._most
 
     def add_configurations(self, experiments: Any) -> None:
-        """See `SearchAlgorithm`; the experiment is known."""
+        """See `SearchAlgorithm`; called for a search that begins, not for one that goes on.
+
+        Raises:
+            UserError: Tune could not read its record and would begin anew beside what was trained.
+        """
+        if self._goes_on:
+            raise UserError(f"{self._experiment.path}: Tune cannot read its newest record, experiment_state-*.json")
 
     def next_trial(self) -> Trial | None:
         """Return the next trial, None after the last."""
@@ -54,15 +69,19 @@ class ListedTrials(SearchAlgorithm):
         return self._made >= self._most
 
     def has_checkpoint(self, dirpath: str) -> bool:
-        """See `SearchAlgorithm`."""
-        return Path(dirpath, _STATE).is_file()
+        """Whether there is a record of a former process."""
+        return bool(self._records(dirpath))
 
     def save_to_dir(self, dirpath: str, session_str: str) -> None:
-        """Write how many trials have been made."""
-        partial = Path(dirpath, f".{_STATE}.partial")
-        partial.write_text(json.dumps({"made": self._made}), encoding="utf-8")
-        partial.replace(Path(dirpath, _STATE))
+        """See `SearchAlgorithm`; what Tune records of its trials says which have been made."""
 
     def restore_from_dir(self, dirpath: str) -> None:
-        """Go on after the trials that a former process made."""
-        self._made = json.loads(Path(dirpath, _STATE).read_text(encoding="utf-8"))["made"]
+        """Go on after the trials that Tune knows of."""
+        known = json.loads(self._records(dirpath)[-1].read_text(encoding="utf-8"))["trial_data"]
+        names = [json.loads(trial)["trial_id"] for trial, _ in known]
+        self._made = max((int(name.rpartition("_")[2]) + 1 for name in names), default=0)
+
+    @staticmethod
+    def _records(folder: str) -> list[Path]:
+        # Their names hold the time.
+        return sorted(Path(folder).glob("experiment_state-*.json"))

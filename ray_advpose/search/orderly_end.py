@@ -19,7 +19,7 @@ from ray_advpose.search.stop_board import StopBoard
 _PATIENCE_S = 300.0
 # Looking through all trials takes longer the more there are.
 _LOOK_EVERY_S = 0.3
-_HURRY = "Ctrl-C or SIGTERM once more ends at once"
+_HURRY = "Ctrl-C or SIGTERM ends at once"
 
 
 class OrderlyEnd(tune.Callback):
@@ -65,6 +65,7 @@ class OrderlyEnd(tune.Callback):
             self.reason = self._stop.signal.name if self._stop.signal is not None else self._meter.exceeded()
             if self.reason is None:
                 return
+            self._stop.ending = True
             self._board.ask()
             self._asked_at = time.monotonic()
             self._say(f"{self.reason}: every running trial takes a checkpoint; {_HURRY}")

@@ -46,11 +46,13 @@ class Pointer:
         trial_id: Whose it is.
         generation: How often the trial has copied another.
         checkpoint: Its place; None before the first.
+        reported: Steps done at the last report, which may have come without a checkpoint.
     """
 
     trial_id: str
     generation: int
     checkpoint: str | None
+    reported: int = 0
 
     def write(self, folder: Path) -> None:
         """Write the pointer into one of Tune's checkpoint folders."""

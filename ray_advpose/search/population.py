@@ -20,11 +20,10 @@ from ray_advpose.cluster.layout import Layout
 from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.serving import TRAIN_ASSIGNMENT
 from ray_advpose.cluster.signals import StopRequest
-from ray_advpose.data.shards import ShardSet
 from ray_advpose.report.live_view import view_for
 from ray_advpose.report.ranking import TrialOutcome
 from ray_advpose.search.budget import Meter
-from ray_advpose.search.endings import CUT, ENDINGS, FAILED, read_endings
+from ray_advpose.search.endings import CUT, FAILED
 from ray_advpose.search.exploiting_scheduler import ExploitingScheduler
 from ray_advpose.search.orderly_end import OrderlyEnd
 from ray_advpose.search.places import trial_folder
@@ -91,6 +90,7 @@ def run_search(search: Search, output: Path, layout: Layout, limits: Limits) -> 
     )
     scheduler = make_scheduler(search.space, search.trials, search.config, Path(search.data), output)
     with closing(view_for(Console())) as view:
+        goes_on = _goes_on(output)
         board = StopBoard(output)
         board.clear()
         end = OrderlyEnd(board, limits.stop, limits.meter, _waits(scheduler), view.say)
@@ -100,15 +100,15 @@ def run_search(search: Search, output: Path, layout: Layout, limits: Limits) -> 
             metric="metric",
             mode="max",
             scheduler=scheduler,
-            search_alg=make_searcher(search, experiment, layout.slots, limits.max_trials),
-            resume_config=_goes_on(output),
+            search_alg=make_searcher(search, experiment, layout.slots, limits.max_trials, goes_on is not None),
+            resume_config=goes_on,
             reuse_actors=True,
             raise_on_failed_trial=False,
             callbacks=[progress, end],
             verbose=0,
         )
     limits.meter.write()
-    endings = read_endings(output / ENDINGS)
+    endings = progress.endings
     in_order = sorted(analysis.trials, key=lambda trial: int(trial.experiment_tag.partition("_")[0]))
     # Those that never started have nothing to show.
     started = [each for each in in_order if each.trial_id in endings or trial_folder(output, each.trial_id).is_dir()]
@@ -139,7 +139,9 @@ def _trainable(search: Search, output: Path, layout: Layout) -> Any:
     constants = TrialConstants(
         base=search.base,
         data=search.data,
-        train_images=ShardSet.open(Path(search.data)).count("train"),
+        fingerprint=search.fingerprint,
+        train_images=search.train_images,
+        allow_changes=tuple(search.allowed),
         experiment=str(output),
         layout=GroupLayout(
             storage_path=str(output / "train"),

@@ -24,8 +24,7 @@ _REDRAW_EVERY_S = 1.0
 class SearchProgress(tune.Callback):
     """Shows what each trial reports, how the search stands and how long it may still take.
 
-    It also writes down how each trial ended, which Tune's results do not tell. What it does at a report
-    takes the same time for any number of trials.
+    It also writes down how each trial ended, which Tune's results do not tell.
 
     Args:
         search: What runs.
@@ -33,6 +32,9 @@ class SearchProgress(tune.Callback):
         slots: Trials that run at a time.
         view: Where it is shown.
         budget_left: Tells in words what is left of the budget, None without one.
+
+    Attributes:
+        endings: How each trial ended, by its name; those that failed and are tried again are not in it.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class SearchProgress(tune.Callback):
         self._told_barrier = 0
         self._copies: dict[str, int] = {}
         self._shares: dict[str, float] = {}
-        self._endings: dict[str, str] = {}
+        self.endings: dict[str, str] = {}
         self._gained = 0.0
         self._best = float("-inf")
         self._drawn_at = 0.0
@@ -60,7 +62,7 @@ class SearchProgress(tune.Callback):
         self._told_barrier = lineage.decided
         for exploit in lineage.exploits:
             self._copies[f"{exploit.trial:05d}"] = exploit.generation
-        self._endings = {trial: how for trial, how in read_endings(self._output / ENDINGS).items() if how != FAILED}
+        self.endings = {trial: how for trial, how in read_endings(self._output / ENDINGS).items() if how != FAILED}
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Redraw the table now and then."""
@@ -123,7 +125,7 @@ class SearchProgress(tune.Callback):
         how = FINISHED if share >= 1 else STOPPED
         self._end(trial, how)
         told = how if share >= 1 else f"{how}, after {100 * share:.0f} % of its steps"
-        self._say(f"{self._name(trial)} {told}", f"{len(self._endings)}/{self._search.trials} trials ended")
+        self._say(f"{self._name(trial)} {told}", f"{len(self.endings)}/{self._search.trials} trials ended")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tell that a trial has failed."""
@@ -131,7 +133,7 @@ class SearchProgress(tune.Callback):
         self._say(f"{self._name(trial)} {FAILED}: see {trial.error_file}")
 
     def _end(self, trial: Trial, how: str) -> None:
-        self._endings[trial.trial_id] = how
+        self.endings[trial.trial_id] = how
         write_ending(self._output / ENDINGS, trial.trial_id, how)
 
     def _name(self, trial: Trial) -> str:
@@ -143,8 +145,8 @@ class SearchProgress(tune.Callback):
         """Estimate the time left if no further trial is stopped early, from the work since the first report."""
         if self._gained <= 0 or self._first_report is None:
             return "time left not known yet"
-        trials_left = self._search.trials - len(self._endings)
-        begun = sum(share for trial, share in self._shares.items() if trial not in self._endings)
+        trials_left = self._search.trials - len(self.endings)
+        begun = sum(share for trial, share in self._shares.items() if trial not in self.endings)
         # The last trials leave slots empty, so work is not simply divided by the slots.
         slots_busy = min(self._slots, trials_left) or 1
         elapsed = time.monotonic() - self._first_report
@@ -159,7 +161,7 @@ class SearchProgress(tune.Callback):
         copies = sum(self._copies.values())
         parts = [
             f"{clock(time.monotonic() - self._started)} since the start",
-            f"{len(self._endings)}/{self._search.trials} trials ended",
+            f"{len(self.endings)}/{self._search.trials} trials ended",
             *([f"{copies} {'copy' if copies == 1 else 'copies'}"] if copies else []),
             self._time_left(),
             *self._budget(),
@@ -175,7 +177,7 @@ class SearchProgress(tune.Callback):
         waits = "starts" if runs else "waits"
         return TrialRow(
             name=self._name(trial),
-            state=self._endings.get(trial.trial_id)
+            state=self.endings.get(trial.trial_id)
             or (f"{result['stage']} {result['epoch']}" if "stage" in result else waits),
             step=told[0] if told else step,
             images_per_s=told[1] if told else rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ray_advpose.search.population import Ended
 
 
+_INTERRUPTED = 130
+
+
 @dataclass(frozen=True)
 class Means:
     """What a search is run with; changes nothing of what comes out.
@@ -42,6 +46,11 @@ class Means:
 
     address: str | None = None
     budget: Budget = field(default_factory=Budget)
+
+    def arguments(self) -> list[str]:
+        """Return the command-line arguments that say the same."""
+        cluster = ["--cluster", self.address] if self.address is not None else []
+        return [*cluster, *self.budget.arguments()]
 
 
 def new_search(
@@ -74,6 +83,7 @@ def new_search(
         overrides=overrides,
         labels=list(labels),
         software=software(),
+        train_images=shards.count("train"),
     )
 
 
@@ -107,15 +117,20 @@ def conduct(search: Search, output: Path, means: Means) -> int:
     Raises:
         UserError: As `train_population`.
     """
+    go_on = f"python launch/tune.py {shlex.join(['--resume', str(output), *means.arguments()])}"
     used_up = Meter(output, means.budget, devices_of(search.config)).exceeded()
     if used_up is not None:
-        print(f"{used_up} by what was trained before; go on with more of it: python launch/tune.py --resume {output}")
+        print(f"{used_up} by what was trained before; go on with more of it: {go_on}")
         return 0
-    ended = train_population(search, output, means)
+    try:
+        ended = train_population(search, output, means)
+    except KeyboardInterrupt:
+        print(f"interrupted, without checkpoints of this moment; go on with: {go_on}")
+        return _INTERRUPTED
     # With it comes torch, which the process that only leads a search needs no sooner.
     from ray_advpose.search.closing import close
 
-    return close(search, ended, output, ShardSet.open(Path(search.data)))
+    return close(search, ended, output, ShardSet.open(Path(search.data)), go_on)
 
 
 def train_population(search: Search, output: Path, means: Means) -> Ended:
@@ -147,7 +162,8 @@ def train_population(search: Search, output: Path, means: Means) -> Ended:
 
 def examined(search: Search, output: Path) -> list[NodeReport]:
     """Have every node of the connected cluster try what the search needs of it."""
-    return examine_cluster(Path(search.data), search.fingerprint, output, disk_needed(search))
+    there = sum(path.stat().st_size for path in output.glob("trials/*/checkpoints*/*/*"))
+    return examine_cluster(Path(search.data), search.fingerprint, output, max(0, disk_needed(search) - there))
 
 
 def ray_for(search: Search, address: str | None) -> AbstractContextManager[None]:

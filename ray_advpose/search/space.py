@@ -10,6 +10,7 @@ import math
 import re
 import runpy
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from ray_advpose.config import Config
 from ray_advpose.counter import Purpose, generator
@@ -149,7 +152,27 @@ def load_space(path: Path, base: Config) -> SearchSpace:
     for name in space.fields if isinstance(space.fields, Mapping) else ():
         if name not in base.flat():
             raise UserError(f"{path}:{lines.get(name, 1)}: there is no field {name!r}{nearest(name, base.flat())}")
-    return space.checked(base, str(path))
+    try:
+        return _of_right_types(space, str(path)).checked(base, str(path))
+    except UserError as error:
+        named = [name for name in lines if name in str(error) and name in base.flat()]
+        line = f":{lines[max(named, key=len)]}" if named else ""
+        raise UserError(str(error).replace(str(path), f"{path}{line}", 1)) from None
+
+
+def _of_right_types(space: SearchSpace, source: str) -> SearchSpace:
+    """Return the space as it will be stored and read back; `UserError` for what it may not say."""
+    adapter = TypeAdapter(SearchSpace)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            stored = adapter.dump_json(space)
+        return adapter.validate_json(stored)
+    except (ValidationError, PydanticSerializationError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{source}: SPACE.{where} = {first['input']!r}: {first['msg'].lower()}") from None
+        raise UserError(f"{source}: SPACE cannot be stored: {error}") from None
 
 
 def _lines_of_names(path: Path) -> dict[str, int]:

@@ -31,6 +31,8 @@ class Search:
         overrides: One mapping of dotted fields to values a trial; empty if they are found on the way.
         labels: What each trial is called, where it is more than one draw among many; else empty.
         software: Versions of what computes, and of this code.
+        train_images: How many images are trained on.
+        allowed: Names of what differs by now from what it was started with, as `--allow-change` had them.
     """
 
     base: dict[str, Any]
@@ -42,6 +44,8 @@ class Search:
     overrides: list[dict[str, Any]]
     labels: list[str] = field(default_factory=list)
     software: dict[str, str] = field(default_factory=dict)
+    train_images: int = 0
+    allowed: list[str] = field(default_factory=list)
 
     @property
     def config(self) -> Config:
@@ -51,7 +55,7 @@ class Search:
     @property
     def digest(self) -> str:
         """Name of this search, the same for the same one; whatever software runs it."""
-        content = _ADAPTER.dump_json(replace(self, software={}, data=""))
+        content = _ADAPTER.dump_json(replace(self, software={}, data="", allowed=[]))
         return hashlib.sha256(content).hexdigest()[:8]
 
     def space_as_dict(self) -> dict[str, Any]:

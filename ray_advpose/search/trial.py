@@ -43,7 +43,9 @@ class TrialConstants:
     Attributes:
         base: The config that a trial's overrides are applied to, as ``model_dump()``.
         data: Folder of the shards; absolute, since Ray changes the working directory.
+        fingerprint: Of that data.
         train_images: How many images of it are trained on.
+        allow_changes: What may differ from a checkpoint, as ``data``.
         experiment: Folder of the search; trials write below it.
         layout: The worker group of each trial.
         train: What every rank does with an assignment, by its name.
@@ -52,11 +54,13 @@ class TrialConstants:
 
     base: dict[str, Any]
     data: str
+    fingerprint: str
     train_images: int
     experiment: str
     layout: GroupLayout
     train: str
     shared_pose_stages: frozenset[str] = frozenset()
+    allow_changes: tuple[str, ...] = ()
 
 
 def trial_resources(slots: int) -> tune.PlacementGroupFactory:
@@ -69,6 +73,10 @@ def trial_resources(slots: int) -> tune.PlacementGroupFactory:
     """
     assert 1 <= slots <= MAX_SLOTS
     return tune.PlacementGroupFactory([{"node:__internal_head__": int(10_000 / (slots + 0.5)) / 10_000}])
+
+
+class _NobodyTrainsError(Exception):
+    """The search ends, and no worker has taken this trial's assignment: there is nothing to save."""
 
 
 class JointTrainingTrial(tune.Trainable):
@@ -84,6 +92,7 @@ class JointTrainingTrial(tune.Trainable):
     _resolved: dict[str, Any]
     _generation: int
     _checkpoint: str | None
+    _reported: int
     _assigned: bool
 
     def setup(self, config: dict[str, Any], constants: TrialConstants) -> None:
@@ -107,16 +116,22 @@ class JointTrainingTrial(tune.Trainable):
         else:
             self._group.assign(self._assignment())
             self._assigned = True
-        report = self._group.next_report(self._pass_on_a_stop)
-        if report.cut:
+        try:
+            report = self._group.next_report(self._pass_on_a_stop)
+        except _NobodyTrainsError:
             self._stand_still()
+            raise
+        if report.cut:
+            self._dismiss()
+            self._stand_still()
+        self._reported = int(report.metrics["step"])
         if report.checkpoint is not None:
             self._checkpoint = report.checkpoint
-        return self._result(report.metrics, report.done) | {SHOULD_CHECKPOINT: report.checkpoint is not None}
+        return self._result(report.metrics, report.done) | {SHOULD_CHECKPOINT: True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write where the newest checkpoint is that came with, or before, the report last returned."""
-        Pointer(self.trial_id, self._generation, self._checkpoint).write(Path(checkpoint_dir))
+        Pointer(self.trial_id, self._generation, self._checkpoint, self._reported).write(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Start the next assignment from where this trial was saved, or from what it is to copy.
@@ -126,12 +141,9 @@ class JointTrainingTrial(tune.Trainable):
         """
         pointer = Pointer.read(Path(checkpoint))
         self._dismiss()
-        self._checkpoint = None
-        if pointer.checkpoint:
-            reported = still_there(pointer.checkpoint)
-            place, _, _ = reported.rpartition("/")
-            self._checkpoint = self._furthest(place, step_at(reported)) or reported
+        self._checkpoint = still_there(pointer.checkpoint) if pointer.checkpoint else None
         self._generation = pointer.generation
+        self._reported = max(pointer.reported, step_at(self._checkpoint) if self._checkpoint else 0)
 
     def exploit(self, overrides: dict[str, Any], checkpoint: str, generation: int) -> None:
         """Go on as a copy of another trial, on the same workers, from the next step on.
@@ -149,6 +161,7 @@ class JointTrainingTrial(tune.Trainable):
         self.config = {**self.config, "overrides": overrides}
         self._dismiss()
         self._resolved, self._checkpoint, self._generation = config, checkpoint, generation
+        self._reported = step_at(checkpoint)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Leave the current trial and become another one; its assignment waits for the first step.
@@ -177,23 +190,26 @@ class JointTrainingTrial(tune.Trainable):
     def _pass_on_a_stop(self) -> None:
         if self._board.asked():
             self._group.ask_to_stop()
+            if not self._group.is_taken():
+                raise _NobodyTrainsError
 
     def _stand_still(self) -> None:
         """Wait for the end of the search; what this trial was cut in is no result of its own."""
-        self._dismiss()
         self._board.answer(self.trial_id)
         while not self._board.ended():
             time.sleep(_LOOK_EVERY_S)
 
-    def _furthest(self, checkpoints: str, reported: int) -> str | None:
-        """Return the last checkpoint that was taken within the epoch after a report, in a folder; None without one.
+    def _furthest(self) -> str | None:
+        """Return the last checkpoint before the end of the epoch that follows the last report; None without one.
 
-        The next epoch's end is left out, and what comes after: the population has not been told of it.
+        That epoch's end is left out, and what comes after: the population has not been told of it.
         """
         schedule = self._schedule()
-        if reported >= schedule.total_steps:
+        if self._reported >= schedule.total_steps:
             return None
-        return last_between(FolderStore(checkpoints), reported, schedule.epoch_end(reported))
+        place = checkpoints_of(Path(self._constants.experiment), self.trial_id, self._generation)
+        held = step_at(self._checkpoint) if self._checkpoint else 0
+        return last_between(FolderStore(place), held, schedule.epoch_end(self._reported))
 
     def _schedule(self) -> Schedule:
         config = config_from_dict(self._resolved, f"trial {self.trial_id}")
@@ -201,8 +217,7 @@ class JointTrainingTrial(tune.Trainable):
 
     def _assignment(self) -> Assignment:
         experiment = Path(self._constants.experiment)
-        if self._checkpoint is None:
-            self._checkpoint = self._furthest(checkpoints_of(experiment, self.trial_id, self._generation), 0)
+        self._checkpoint = self._furthest() or self._checkpoint
         # Decided here and not by the workers, who might look at different moments.
         pose_stage, known = self._pose_stage()
         return Assignment(
@@ -215,6 +230,7 @@ class JointTrainingTrial(tune.Trainable):
             checkpoints=checkpoints_of(experiment, self.trial_id, self._generation),
             pose_stage=pose_stage if known else None,
             share_pose_stage=None if known else pose_stage,
+            allow_changes=self._constants.allow_changes,
             any_member=True,
         )
 
@@ -226,13 +242,13 @@ class JointTrainingTrial(tune.Trainable):
         key = pose_stage_key(config_from_dict(self._resolved, f"trial {self.trial_id}"))
         if key not in self._constants.shared_pose_stages:
             return None, False
-        folder = Path(self._constants.experiment, "pose_stages", key)
+        folder = Path(self._constants.experiment, "pose_stages", f"{key}-{self._constants.fingerprint[:8]}")
         return str(folder), is_whole(folder)
 
     def _take_up(self, config: dict[str, Any]) -> None:
         self._resolved = self._resolve(config["overrides"])
         self._checkpoint = None
-        self._generation = 0
+        self._generation = self._reported = 0
         self._assigned = False
 
     def _resolve(self, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def make_scheduler(space: SearchSpace, trials: int, config: Config, data: Path, 
     return RememberedScheduler(inner, output / DECISIONS, _TIME)
 
 
-def make_searcher(search: Search, experiment: Experiment, slots: int, most: int | None) -> SearchAlgorithm:
+def make_searcher(
+    search: Search, experiment: Experiment, slots: int, most: int | None, goes_on: bool = False
+) -> SearchAlgorithm:
     """Return what makes the trials.
 
     Args:
@@ -56,10 +58,11 @@ def make_searcher(search: Search, experiment: Experiment, slots: int, most: int 
         experiment: What they have in common.
         slots: Trials that run at a time.
         most: Make no more than so many; None makes all.
+        goes_on: Whether Tune has a record of trials that were made before.
     """
     space = search.space
     if space.draw != "optuna":
-        return ListedTrials(experiment, search.overrides, most)
+        return ListedTrials(experiment, search.overrides, most, goes_on)
     from optuna.samplers import TPESampler
     from ray.tune.search.optuna import OptunaSearch
 
@@ -87,6 +90,12 @@ class _FoundTrials(SearchGenerator):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self._total_samples = self._wanted
+
+    def restore_from_dir(self, dirpath: str) -> None:
+        # The number of trials at a time is of the cluster that there was then.
+        slots = self.searcher.max_concurrent
+        super().restore_from_dir(dirpath)
+        self.searcher.max_concurrent = slots
 
 
 def _distribution(domain: AnyDomain) -> Any:

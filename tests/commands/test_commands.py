@@ -86,11 +86,12 @@ def test_a_search_explains_itself(searched):
     assert cv2.imread(str(found / "validation.png")).shape[1] > 1000
 
 
-def test_a_search_is_not_started_twice_in_one_folder(searched, people):
+def test_another_search_is_not_started_in_its_folder(searched, people):
     _, found = searched
     code, output = run("tune.py", "--data", people, "--out", found, *settings(), cwd=found.parent)
     assert code == 2
-    assert "--resume" in output
+    assert "holds a search that differs from this one" in output
+    assert "space fields.asr.scale_bins" in output
 
 
 def test_two_workers_train_one_network(tmp_path, people):

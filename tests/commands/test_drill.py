@@ -38,7 +38,7 @@ def drill(folder, people, faults, *arguments):
 
 
 def test_killed_in_every_stage_within_epochs_and_at_their_edges(tmp_path, people):
-    faults = ["driver@15", "worker@29", "driver@50", "worker@71", "worker@85", "driver@101"]
+    faults = ["driver@15", "worker@29", "driver@47", "worker@71", "worker@85", "driver@101"]
     outcomes, output = drill(tmp_path, people, faults)
     assert [outcome["fault"]["kind"] for outcome in outcomes] == [fault.split("@")[0] for fault in faults]
     assert "NO" not in output.split()

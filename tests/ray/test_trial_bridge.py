@@ -120,6 +120,7 @@ def trainable(folder: Path, slots: int, train: str, num_workers: int = 1, cpus: 
     constants = TrialConstants(
         base=Config().model_dump(),
         data=str(folder),
+        fingerprint="any",
         train_images=120,
         experiment=str(folder),
         layout=GroupLayout(str(folder / "groups"), num_workers, {"CPU": cpus}, use_gpu=False, max_failures=2),

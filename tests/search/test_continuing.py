@@ -30,7 +30,7 @@ OUTPUT = Path("runs/held")
 def other_people(tmp_path_factory):
     """The folder of another data set of the same form."""
     out = tmp_path_factory.mktemp("other") / "drawn"
-    write_shards(generate_synthetic(40, seed=1, image_px=96), out, box_px=32, workers=1)
+    write_shards(generate_synthetic(60, seed=1, image_px=96), out, box_px=32, workers=1)
     return out
 
 
@@ -83,7 +83,8 @@ def test_an_allowed_field_is_taken_over_and_drawn_trials_stay(lay_out):
     going_on = continued(wanted, held, OUTPUT, ["optim.joint_lr", "run.seed"])
     assert going_on.config.optim.joint_lr == 5e-4
     assert going_on.overrides == held.overrides
-    assert replace(going_on, overrides=wanted.overrides) == wanted
+    assert replace(going_on, overrides=wanted.overrides, allowed=[]) == wanted
+    assert going_on.allowed == ["optim.joint_lr", "run.seed"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_another_space_is_refused_line_by_line_and_allowed_by_its_name(lay_out, 
     said = refusal(wanted, held)
     assert line in said
     assert "or add --allow-change space:" in said
-    assert continued(wanted, held, OUTPUT, ["space"]) == replace(wanted, overrides=held.overrides)
+    assert continued(wanted, held, OUTPUT, ["space"]) == replace(wanted, overrides=held.overrides, allowed=["space"])
 
 
 def test_other_data_is_refused_and_allowed_by_its_name(lay_out, other_people):
@@ -120,7 +121,7 @@ def test_other_data_is_refused_and_allowed_by_its_name(lay_out, other_people):
     assert f"data {other_people}: {held.fingerprint} there, {wanted.fingerprint} here" in said
     assert "or add --allow-change data:" in said
     going_on = continued(wanted, held, OUTPUT, ["data"])
-    assert (going_on.data, going_on.fingerprint) == (str(other_people), wanted.fingerprint)
+    assert (going_on.data, going_on.fingerprint, going_on.allowed) == (str(other_people), wanted.fingerprint, ["data"])
     assert going_on.overrides == held.overrides
 
 
@@ -168,12 +169,12 @@ def test_a_search_that_has_ended_gets_more_trials_after_those_it_has(lay_out, tm
 def test_a_search_is_not_extended_while_trials_are_open(lay_out, tmp_path, capsys):
     search = lay_out()
     assert extended(search, 3, tmp_path) == search
-    assert "4 of 4 trials have not ended" in capsys.readouterr().out
+    assert "4 of 4 trials have not ended" in capsys.readouterr().err
     end_all(search, tmp_path)
     longer = extended(search, 3, tmp_path)
     # Cut now, and the same command once more.
     assert extended(continued(moved_data(longer, None), longer, tmp_path), 3, tmp_path) == longer
-    assert "3 of 7 trials have not ended" in capsys.readouterr().out
+    assert "3 of 7 trials have not ended" in capsys.readouterr().err
 
 
 def test_a_grid_is_extended_to_its_end_and_not_beyond(lay_out, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import ray
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from ray import tune
 from ray.tune.experiment import Experiment
 
+from ray_advpose.errors import UserError
 from ray_advpose.search.listed_trials import ListedTrials
 
 NOTHING = "advpose_trains_nothing"
@@ -26,12 +28,23 @@ def settings(count):
     return [{"reward.alpha": number / 10, "asr.scale_bins": number} for number in range(count)]
 
 
-def made(trials, at_most=100):
-    """The next trials, by name and overrides."""
+def make(trials, at_most=100):
+    """The next trials."""
     found = []
     while len(found) < at_most and (trial := trials.next_trial()) is not None:
-        found.append((trial.trial_id, trial.config["overrides"]))
+        found.append(trial)
     return found
+
+
+def made(trials, at_most=100):
+    """The next trials, by name and overrides."""
+    return [(trial.trial_id, trial.config["overrides"]) for trial in make(trials, at_most)]
+
+
+def record(folder, trials, at):
+    """Write what Tune records of trials that were made."""
+    content = {"trial_data": [trial.get_json_state() for trial in trials]}
+    Path(folder, f"experiment_state-2026-01-01_00-00-{at:02d}.json").write_text(json.dumps(content))
 
 
 def named(count, start=0):
@@ -70,51 +83,51 @@ def test_no_more_are_made_than_wanted_and_listed(experiment, most, count):
     assert trials.is_finished()
 
 
-def test_a_folder_without_its_record_has_none(experiment, tmp_path):
+def test_a_folder_without_a_record_has_none(experiment, tmp_path):
     trials = ListedTrials(experiment, settings(3))
     assert not trials.has_checkpoint(str(tmp_path))
-    trials.save_to_dir(str(tmp_path), "a session")
+    record(tmp_path, make(trials), at=1)
     assert trials.has_checkpoint(str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["listed_trials.json"]
 
 
-def test_a_restored_list_goes_on_after_what_was_made_and_may_have_grown(experiment, tmp_path):
-    first = ListedTrials(experiment, settings(4), most=3)
-    made(first, at_most=2)
-    first.save_to_dir(str(tmp_path), "a session")
-    made(first)
+def test_a_restored_list_goes_on_after_the_newest_record_and_may_have_grown(experiment, tmp_path):
+    first = make(ListedTrials(experiment, settings(4), most=3))
+    record(tmp_path, first[:1], at=9)
+    record(tmp_path, first[:2], at=10)
     second = ListedTrials(experiment, settings(4), most=3)
     second.restore_from_dir(str(tmp_path))
     assert made(second) == named(4, start=2)[:1]
-    second.save_to_dir(str(tmp_path), "another session")
-    assert json.loads((tmp_path / "listed_trials.json").read_text()) == {"made": 3}
     longer = ListedTrials(experiment, settings(6))
     longer.restore_from_dir(str(tmp_path))
     assert longer.total_samples == 6
     assert not longer.is_finished()
-    assert made(longer) == named(6, start=3)
+    assert made(longer) == named(6, start=2)
 
 
 def test_a_restored_list_that_may_make_no_more_is_finished(experiment, tmp_path):
-    first = ListedTrials(experiment, settings(4))
-    made(first)
-    first.save_to_dir(str(tmp_path), "a session")
+    record(tmp_path, make(ListedTrials(experiment, settings(4))), at=1)
     second = ListedTrials(experiment, settings(4), most=2)
     second.restore_from_dir(str(tmp_path))
     assert second.is_finished()
     assert second.next_trial() is None
 
 
+def test_a_search_does_not_begin_anew_where_tune_cannot_read_its_record(experiment):
+    ListedTrials(experiment, settings(2)).add_configurations([experiment])
+    with pytest.raises(UserError, match="cannot read its newest record"):
+        ListedTrials(experiment, settings(2), goes_on=True).add_configurations([experiment])
+
+
 @given(lengths=st.lists(st.integers(0, 8), min_size=1, max_size=5), pauses=st.lists(st.integers(0, 4), min_size=5))
 def test_every_trial_is_made_once_over_all_starts(experiment, tmp_path_factory, lengths, pauses):
     folder = str(tmp_path_factory.mktemp("starts"))
     found = []
-    for length, pause in zip(sorted(lengths), pauses, strict=False):
+    for start, (length, pause) in enumerate(zip(sorted(lengths), pauses, strict=False)):
         trials = ListedTrials(experiment, settings(length))
         if trials.has_checkpoint(folder):
             trials.restore_from_dir(folder)
-        found += made(trials, at_most=pause)
-        trials.save_to_dir(folder, "a session")
+        found += make(trials, at_most=pause)
+        record(folder, found, at=start)
     longest = ListedTrials(experiment, settings(8))
     longest.restore_from_dir(folder)
-    assert found + made(longest) == named(8)
+    assert [(trial.trial_id, trial.config["overrides"]) for trial in found] + made(longest) == named(8)
