@@ -49,7 +49,8 @@ def test_killed_in_every_stage_within_epochs_and_at_their_edges(tmp_path, people
 
 
 def test_a_drained_node_a_killed_data_task_and_a_node_gone_without_notice(tmp_path, people):
-    outcomes, _ = drill(tmp_path, people, ["drain@20", "reader@50", "node@80"])
+    # A node that is drained goes when its notice has run out, which must be before the run ends.
+    outcomes, _ = drill(tmp_path, people, ["drain@20", "reader@50", "node@80"], "--set", "stages.joint_epochs=60")
     log = (tmp_path / "drill" / "disturbed" / "log.txt").read_text()
     assert "is being drained" in log
     # The node goes some seconds after its last checkpoint; what was trained in between is little.

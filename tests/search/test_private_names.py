@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 
+from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
+from ray.data._internal.stats import get_or_create_stats_actor
 from ray.train._internal.session import _TrainingResult
 from ray.train.torch import config
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.tune.execution.tune_controller import TuneController
-from ray.tune.experiment import Trial
+from ray.tune.experiment import Trial, config_parser
 
 from ray_advpose.cluster.torch_trainer import LeanTorchTrainer
+
+# The package has a function of the module's name.
+tune_module = importlib.import_module("ray.tune.tune")
 
 
 def test_the_controller_trains_a_trial_when_told():
@@ -32,6 +38,21 @@ def test_the_trainer_starts_without_the_actors_that_are_of_no_use(tmp_path):
     assert not kinds & {DatasetsCallback, PlacementGroupCleanerCallback}
     everything = {type(callback) for callback in super(LeanTorchTrainer, trainer)._create_default_callbacks()}
     assert everything >= {DatasetsCallback, PlacementGroupCleanerCallback}
+
+
+def test_trials_are_made_by_tunes_own_functions():
+    assert list(inspect.signature(config_parser._create_trial_from_spec).parameters) == [
+        "spec",
+        "parser",
+        "trial_kwargs",
+    ]
+    assert not inspect.signature(config_parser._make_parser).parameters
+    assert "SIGUSR1" in inspect.getsource(tune_module._setup_signal_catching), "Tune's loop is ended by another signal"
+
+
+def test_a_cluster_has_one_coordinator_and_one_keeper_of_statistics():
+    assert not inspect.signature(get_or_create_autoscaling_coordinator).parameters
+    assert not inspect.signature(get_or_create_stats_actor).parameters
 
 
 def test_the_process_group_is_joined_by_ray_trains_own_functions():
