@@ -46,7 +46,7 @@ def test_trials_are_made_by_tunes_own_functions():
         "parser",
         "trial_kwargs",
     ]
-    assert not inspect.signature(config_parser._make_parser).parameters
+    assert list(inspect.signature(config_parser._make_parser).parameters) == ["parser_creator", "kwargs"]
     assert "SIGUSR1" in inspect.getsource(tune_module._setup_signal_catching), "Tune's loop is ended by another signal"
 
 
