@@ -4,6 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from asked_schedulers import Controller, Trial
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
@@ -15,22 +16,6 @@ STOPPING = st.one_of(
     st.builds(Halving, st.integers(1, 9), st.integers(2, 5)),
     st.builds(MedianStopping, st.integers(1, 9), st.integers(1, 5)),
 )
-
-
-class Trial:
-    """As much of a trial as these schedulers look at."""
-
-    status = "RUNNING"
-
-    def __init__(self, trial_id):
-        self.trial_id = trial_id
-
-
-class Controller:
-    """As much of Tune as these schedulers ask."""
-
-    def get_live_trials(self):
-        return []
 
 
 def tunes_own(scheduling, joint_epochs):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from asked_schedulers import Controller, Trial
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 
 from ray_advpose.search.remembered import RememberedScheduler
@@ -14,22 +15,6 @@ INNER = {
         time_attr="joint_epochs", grace_period=1, min_samples_required=2, min_time_slice=float("inf")
     ),
 }
-
-
-class Trial:
-    """As much of a trial as these schedulers look at."""
-
-    status = "RUNNING"
-
-    def __init__(self, trial_id):
-        self.trial_id = trial_id
-
-
-class Controller:
-    """As much of Tune as these schedulers ask."""
-
-    def get_live_trials(self):
-        return []
 
 
 def fresh(kind, path, trials):
