@@ -151,6 +151,9 @@ class RunSection(Section):
     gpus_per_worker: float = Field(0.0, ge=0)
     eval_batch_size: Count = 50
     deterministic: bool = Field(False, description="refuse operations whose results vary, as some on GPUs do")
+    probe_images: int = Field(
+        16, ge=0, description="validation images on which the loss by bin and cell is measured at epochs' ends; 0: none"
+    )
     log_samples: bool = Field(False, description="write down what every step was trained on, in samples/")
     checkpoint_every_epochs: Count = 1
     checkpoint_every_s: Positive = Field(300.0, description="within an epoch, while training goes on")

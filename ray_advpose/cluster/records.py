@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 from tensorboardX import SummaryWriter
 
-from ray_advpose.cluster.run_files import LOG, write_history
+from ray_advpose.cluster.run_files import INPUTS, LOG, write_history
+from ray_advpose.cluster.stretches import Stretch
 from ray_advpose.cluster.watch import Drain
 from ray_advpose.config import Config
 from ray_advpose.pose.metrics import Score
+from ray_advpose.pose.skeleton import Skeleton
 from ray_advpose.report.clock import clock
+from ray_advpose.report.inputs_picture import inputs_picture
+from ray_advpose.training.glimpse import Glimpse
 from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.loop import Progress
 
@@ -67,14 +72,38 @@ class RunRecords:
             100 * record.waiting_share,
         )
         self._events.add_scalar("validation/score", record.metric, record.step)
+        for name, accuracy in record.joints.items():
+            self._events.add_scalar(f"validation_joints/{name}", accuracy, record.step)
         self._events.add_scalar("speed/images_per_s", record.images / record.seconds, record.step)
         self._events.add_scalar("speed/waiting_share", record.waiting_share, record.step)
         for name, value in record.means.items():
             self._events.add_scalar(f"train/{name}", value, record.step)
         for name, value in record.learning_rates.items():
             self._events.add_scalar(f"learning_rate/{name}", value, record.step)
+        if record.probe is not None:
+            # Takes half a second the first time, which a worker's start should not.
+            from ray_advpose.report.probe_chart import probe_chart
+
+            self._events.add_image("probe", probe_chart(record.probe), record.step, dataformats="HWC")
         self._events.flush()
         write_history(self._folder, history)
+
+    def inputs(self, seen: Glimpse, skeleton: Skeleton, step: int) -> None:
+        """Show images as the networks see them, as an event and in the run's folder."""
+        picture = inputs_picture(seen, skeleton)
+        self._events.add_image("inputs", picture, step, dataformats="HWC")
+        partial = self._folder / f".partial-{INPUTS}"
+        cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        partial.replace(self._folder / INPUTS)
+
+    def stretch(self, stretch: Stretch) -> None:
+        """Write how long it took to take up a checkpoint, or another trial's in an exploit."""
+        kind = "exploit" if stretch.generation else "start"
+        self._events.add_scalar(f"time/{kind}_s", stretch.trained_at - stretch.taken_at, stretch.step)
+
+    def checkpoint(self, step: int, seconds: float) -> None:
+        """Write how long a checkpoint took, in the background or not."""
+        self._events.add_scalar("time/checkpoint_s", seconds, step)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ _FREE = {
     "run.cpus_per_worker",
     "run.gpus_per_worker",
     "run.eval_batch_size",
+    "run.probe_images",
     "run.log_samples",
     "run.checkpoint_every_epochs",
     "run.checkpoint_every_s",

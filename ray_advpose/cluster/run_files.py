@@ -10,6 +10,11 @@ from ray_advpose.training.history import EpochRecord
 
 _HISTORY = "history.json"
 LOG = "log.txt"
+INPUTS = "inputs.jpg"
+BEFORE_JOINT = "predictions_before_joint.npz"
+"""Predictions on the validation split when stage 3 began, in a form that scores itself."""
+LATEST = "predictions_latest.npz"
+"""Likewise, at the end of the last epoch of stage 3 so far."""
 
 
 def write_history(folder: Path, history: list[EpochRecord]) -> None:
@@ -24,4 +29,4 @@ def read_history(folder: Path) -> list[EpochRecord]:
     path = folder / _HISTORY
     if not path.is_file():
         return []
-    return [EpochRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return [EpochRecord.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]

@@ -27,6 +27,7 @@ class CheckpointSaver:
         on_saved: Told the place of a checkpoint written in the background once it is whole, before older
             ones are deleted.
         logger: The run's log.
+        on_written: Told the step and the seconds of every checkpoint written.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class CheckpointSaver:
         keep_last: int,
         on_saved: Callable[[str], None],
         logger: logging.Logger,
+        on_written: Callable[[int, float], None] = lambda step, seconds: None,
     ) -> None:
         self._store = store
         self._data = data
         self._keep_last = keep_last
         self._on_saved = on_saved
         self._logger = logger
+        self._on_written = on_written
         self._last: str | None = None
         self._changed = threading.Condition()
         self._waiting: Snapshot | None = None
@@ -115,7 +118,9 @@ class CheckpointSaver:
             return self._last
         started = time.monotonic()
         self._last = self._store.commit(snapshot, self._data)
-        self._logger.info("checkpoint of step %d written in %.2f s", snapshot.step, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._logger.info("checkpoint of step %d written in %.2f s", snapshot.step, seconds)
+        self._on_written(snapshot.step, seconds)
         then(self._last)
         try:
             keep_checkpoints(self._store, snapshot.step, snapshot.epoch_ends, self._keep_last)
@@ -131,10 +136,11 @@ def checkpoint_saver(
     keep_last: int,
     on_saved: Callable[[str], None],
     logger: logging.Logger,
+    on_written: Callable[[int, float], None] = lambda step, seconds: None,
 ) -> Iterator[CheckpointSaver]:
     """Have a saver for the time being, arguments as `CheckpointSaver`; leftovers of earlier ones are removed."""
     store.sweep()
-    saver = CheckpointSaver(store, data, keep_last, on_saved, logger)
+    saver = CheckpointSaver(store, data, keep_last, on_saved, logger, on_written)
     try:
         yield saver
     except BaseException:

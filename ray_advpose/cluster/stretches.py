@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 _STRETCHES = "stretches.jsonl"
@@ -41,20 +42,22 @@ class StretchRecorder:
     Args:
         folder: The run's.
         begun: The stretch without the time of its first step.
+        on_trained: Told the whole of it.
     """
 
-    def __init__(self, folder: Path, begun: Stretch) -> None:
+    def __init__(self, folder: Path, begun: Stretch, on_trained: Callable[[Stretch], None]) -> None:
         self._folder = folder
         self._begun: Stretch | None = begun
+        self._on_trained = on_trained
 
     def stepped(self) -> None:
         """Called after each step."""
         if self._begun is None:
             return
-        line = asdict(self._begun) | {"trained_at": time.time()}
-        self._begun = None
+        stretch, self._begun = replace(self._begun, trained_at=time.time()), None
         with (self._folder / _STRETCHES).open("ab", buffering=0) as file:
-            file.write(f"{json.dumps(line)}\n".encode())
+            file.write(f"{json.dumps(asdict(stretch))}\n".encode())
+        self._on_trained(stretch)
 
 
 def read_stretches(folder: Path) -> list[Stretch]:

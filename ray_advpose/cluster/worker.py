@@ -12,6 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from ray_advpose.cluster.examination import Examination
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.records import RunRecords, run_records
 from ray_advpose.cluster.sample_log import logged
@@ -26,7 +27,6 @@ from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.stream import StreamKeeper
 from ray_advpose.data.task import occlusion_target, task_for
-from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.errors import UserError
 from ray_advpose.sections import RunSection
 from ray_advpose.training.batch import CanvasBatch
@@ -85,39 +85,37 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
             digests=digests(state.state_dict()) if assignment.generation else {},
         )
         record_worker(output, rank, workers, state.step)
-        validation = ScoredSplit(shards, "val", task)
         records, saver = None, None
         if rank == 0:
             records = open_until_left.enter_context(run_records(output, config, state.step, state.history))
             store, keep = store_at(assignment.checkpoints), config.run.keep_last_checkpoints
             saver = open_until_left.enter_context(
-                checkpoint_saver(store, identity, keep, session.saved, records.logger)
+                checkpoint_saver(store, identity, keep, session.saved, records.logger, records.checkpoint)
             )
             records.begin(state.step, source, workers, _notes(state))
         if config.run.log_samples:
             batches = logged(batches, output, rank)
-        recorder = StretchRecorder(output, stretch) if rank == 0 else None
+        recorder = StretchRecorder(output, stretch, records.stretch) if records is not None else None
         interruptions = _Interruptions(state, session, saver, records, recorder)
-
-        def validate() -> float:
-            score = validation.score(state.pose_net)
-            if records is not None:
-                records.validated(score)
-            return score.pooled
-
+        examination = Examination(state, task, shards, output, records)
+        if assignment.checkpoint is None and assignment.pose_stage is not None:
+            examination.take_over(Path(assignment.pose_stage))
+        share = Path(assignment.share_pose_stage) if assignment.share_pose_stage is not None else None
         for record in train_epochs(
             state,
             task,
             schedule,
             batches,
-            validate,
+            examination.validate,
             cell_target=occlusion_target(shards, task),
             on_progress=records.progress if records else lambda progress: None,
             go_on=interruptions.go_on,
+            probe=examination.probe,
         ):
             done = state.step >= schedule.total_steps
             due = done or record.epoch % config.run.checkpoint_every_epochs == 0
             checkpoint = None
+            examination.epoch_ended(record, share)
             if records is not None and saver is not None:
                 records.epoch(record, state.history)
                 if due:
@@ -125,8 +123,8 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
                         checkpoint = saver.save_now(take_snapshot(state))
                     else:
                         saver.save(take_snapshot(state))
-                if assignment.share_pose_stage is not None and ends_pose_stage(record, config):
-                    share_checkpoint(take_snapshot(state), identity, Path(assignment.share_pose_stage))
+                if share is not None and ends_pose_stage(record, config):
+                    share_checkpoint(take_snapshot(state), identity, share)
             if not session.report(metrics_of(state.history, schedule.total_steps), checkpoint, done):
                 return
             if not interruptions.go_on_to_the_next_epoch(saved=due):

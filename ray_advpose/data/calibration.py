@@ -13,6 +13,7 @@ from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import occlusion_target, task_for
 from ray_advpose.training.batch import CanvasBatch
+from ray_advpose.training.history import Validation
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.schedule import Schedule, make_schedule
 from ray_advpose.training.state import make_state
@@ -51,7 +52,7 @@ def calibrate(config: Config, shards: ShardSet, seconds: float) -> dict[str, flo
             task,
             schedule,
             endless,
-            validate=lambda: 0.0,
+            validate=lambda: Validation(0.0),
             cell_target=occlusion_target(shards, task),
             on_progress=lambda progress: None,
             go_on=watch.go_on,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ray_advpose.data.persons import Split
 from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.training.schedule import Schedule
 
@@ -28,12 +29,26 @@ def read_steps(
         UserError: A shard was removed, cut off or altered.
     """
     samples = np.concatenate([schedule.samples(step)[slots] for step in steps])
-    persons = read_persons(shards, "train", samples, threads)
-    canvas_from_image = 1 / np.sqrt(np.abs(np.linalg.det(persons.image_from_canvas[:, :, :2])))
     return {
         "step": np.repeat(np.fromiter(steps, np.int64), len(slots)),
         "slot": np.tile(slots.astype(np.int64), len(steps)),
         "sample": samples,
+        **read_columns(shards, "train", samples, threads),
+    }
+
+
+def read_columns(shards: ShardSet, split: Split, samples: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+    """Read persons of a split as what a `CanvasBatch` holds of each, beside its place in a step.
+
+    Args:
+        shards: Prepared data.
+        split: Which split.
+        samples: (n,) places in it.
+        threads: How many decode.
+    """
+    persons = read_persons(shards, split, samples, threads)
+    canvas_from_image = 1 / np.sqrt(np.abs(np.linalg.det(persons.image_from_canvas[:, :, :2])))
+    return {
         "canvas": persons.canvas,
         "joints_cv": persons.joints_cv,
         "annotated": persons.annotated,

@@ -9,52 +9,17 @@ import numpy as np
 import torch
 
 from ray_advpose.data.array_files import persons_text
-from ray_advpose.data.persons import Protocol, Split
-from ray_advpose.data.prediction_files import write_predictions
+from ray_advpose.data.persons import Split
 from ray_advpose.data.rescoring import caption_with
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import task_for
 from ray_advpose.data.truth_files import score_normalizer_px
-from ray_advpose.data.validation import ScoredSplit, Truth
+from ray_advpose.data.validation import ScoredSplit, SplitPredictions, Truth
 from ray_advpose.errors import UserError
-from ray_advpose.pose.metrics import score
 from ray_advpose.pose.score import Score
 from ray_advpose.training.checkpoint import data_identity, read_config, read_manifest
 from ray_advpose.training.restoring import load_networks
 from ray_advpose.training.state import make_state
-
-
-@dataclass(frozen=True)
-class CheckpointPredictions:
-    """What a checkpoint predicts on a split, with what scores it.
-
-    Attributes:
-        predictions_px: (N, J, 2) float64 in original-image pixels.
-        truth: Names and ground truth of the split.
-        protocol: How the data is scored.
-        decoder: How heatmaps became joints.
-        flip_test: Whether heatmaps were averaged with the mirrored crop's.
-    """
-
-    predictions_px: np.ndarray
-    truth: Truth
-    protocol: Protocol
-    decoder: str
-    flip_test: bool
-
-    def write(self, path: Path) -> None:
-        """Write a file that scores itself (`ray_advpose.data.rescoring.score_file`); whole or not at all."""
-        write_predictions(
-            path,
-            self.predictions_px,
-            self.truth.person_id,
-            self.truth.joints_px,
-            self.truth.annotated,
-            self.truth.normalizer_px,
-            protocol=self.protocol,
-            decoder=self.decoder,
-            flip_test=self.flip_test,
-        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +37,7 @@ class ScoredCheckpoint:
     caption: str
 
 
-def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bool) -> CheckpointPredictions:
+def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bool) -> SplitPredictions:
     """Predict a split with a checkpoint's pose network.
 
     Raises:
@@ -92,8 +57,7 @@ def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: 
     _require_normalizer(scored.truth, shards, split)
     state = make_state(config, len(task.skeleton.joints), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     load_networks(folder, state)
-    predictions_px = scored.predictions(state.pose_net, flip_test)
-    return CheckpointPredictions(predictions_px, scored.truth, shards.manifest.protocol, config.loss.decoder, flip_test)
+    return scored.predict(state.pose_net, flip_test)
 
 
 def score_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bool) -> ScoredCheckpoint:
@@ -103,8 +67,7 @@ def score_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: bo
         UserError: As `predict_checkpoint`.
     """
     found = predict_checkpoint(folder, shards, split, flip_test)
-    truth = found.truth
-    result = score(found.protocol, found.predictions_px, truth.joints_px, truth.annotated, truth.normalizer_px)
+    result = found.score()
     caption = caption_with(result, found.decoder, found.flip_test)
     return ScoredCheckpoint(found.predictions_px, result, caption)
 

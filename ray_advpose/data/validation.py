@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from ray_advpose.data.persons import Split
+from ray_advpose.data.persons import Protocol, Split
+from ray_advpose.data.prediction_files import write_predictions
 from ray_advpose.data.shards import PersonArrays, ShardSet, read_persons
 from ray_advpose.errors import UserError
 from ray_advpose.nets.bridge import BridgedPoseNet
@@ -36,6 +38,44 @@ class Truth:
     normalizer_px: np.ndarray
 
 
+@dataclass(frozen=True)
+class SplitPredictions:
+    """What a pose net predicts on a split, with what scores it.
+
+    Attributes:
+        predictions_px: (N, J, 2) float64 in original-image pixels.
+        truth: Names and ground truth of the split.
+        protocol: How the data is scored.
+        decoder: How heatmaps became joints.
+        flip_test: Whether heatmaps were averaged with the mirrored crop's.
+    """
+
+    predictions_px: np.ndarray
+    truth: Truth
+    protocol: Protocol
+    decoder: str
+    flip_test: bool
+
+    def write(self, path: Path) -> None:
+        """Write a file that scores itself (`ray_advpose.data.rescoring.score_file`); whole or not at all."""
+        write_predictions(
+            path,
+            self.predictions_px,
+            self.truth.person_id,
+            self.truth.joints_px,
+            self.truth.annotated,
+            self.truth.normalizer_px,
+            protocol=self.protocol,
+            decoder=self.decoder,
+            flip_test=self.flip_test,
+        )
+
+    def score(self) -> Score:
+        """Score the predictions as the data is scored."""
+        truth = self.truth
+        return score(self.protocol, self.predictions_px, truth.joints_px, truth.annotated, truth.normalizer_px)
+
+
 class ScoredSplit:
     """A split that pose nets are scored on, by all workers together."""
 
@@ -47,17 +87,11 @@ class ScoredSplit:
         self._split = split
         self._task = task
 
-    def score(self, pose_net: BridgedPoseNet) -> Score:
-        """Predict and score; every worker predicts its part and returns the score of the whole."""
-        predictions = self.predictions(pose_net)
-        truth = self.truth
-        return score(
-            self._shards.manifest.protocol,
-            predictions,
-            truth.joints_px,
-            truth.annotated,
-            truth.normalizer_px,
-        )
+    def predict(self, pose_net: BridgedPoseNet, flip_test: bool = False) -> SplitPredictions:
+        """Predict; every worker predicts its part and returns the whole."""
+        predictions_px = self.predictions(pose_net, flip_test)
+        protocol, decoder = self._shards.manifest.protocol, self._task.config.loss.decoder
+        return SplitPredictions(predictions_px, self.truth, protocol, decoder, flip_test)
 
     def predictions(self, pose_net: BridgedPoseNet, flip_test: bool = False) -> np.ndarray:
         """Return (N, J, 2) predictions in original-image pixels, on every worker."""

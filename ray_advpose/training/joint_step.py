@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ray_advpose.adversary.bins import rotation_bins, sample_index, scale_bins
-from ray_advpose.adversary.occlusion import draw_cells, draw_reference_cells, hierarchical_masks
 from ray_advpose.adversary.reward import kl_divergence, reward_targets, verdicts
 from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.bridge import BridgedPoseNet
+from ray_advpose.training.adversarial import draw_asr, draw_occlusion, draw_reference_occlusion
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.draws import (
     AdversarialDraws,
@@ -61,8 +60,6 @@ class JointStep(nn.Module):
         self.pose_net = pose_net
         self.asr_net = asr_net
         self.aho_net = aho_net
-        self._scales = scale_bins(task.config.asr)
-        self._rotations = rotation_bins(task.config.asr)
         self._sides = [side for _, side in pose_net.bridge_shapes]
         self._masks = len(self._sides) if task.config.aho.hierarchy == "independent" else 1
 
@@ -109,13 +106,8 @@ class JointStep(nn.Module):
             features = self.pose_net.descend(task.see(batch, canonical(len(batch), device)).image).features
         log_scale, log_rotation = asr_net(features)
         with torch.no_grad():
-            scale_index = sample_index(log_scale, draws.bin_uniform[:, 0])
-            rotation_index = sample_index(log_rotation, draws.bin_uniform[:, 1])
-            adversarial = reference.rescaled(
-                2 ** self._scales.draw(scale_index, draws.bin_normal[:, 0]),
-                self._rotations.draw(rotation_index, draws.bin_normal[:, 1]),
-            )
-        seen = task.see(batch, adversarial)
+            drawn = draw_asr(log_scale, log_rotation, reference, draws, task.config.asr)
+        seen = task.see(batch, drawn.augmentation)
         with self._adversarial_norms():
             heatmaps = self.pose_net(seen.image)
         losses = task.losses(heatmaps, seen)
@@ -128,9 +120,9 @@ class JointStep(nn.Module):
             task.difficulty(reference_losses, reference_heatmaps, reference_seen),
         )
         divergence = torch.zeros_like(losses)
-        for log_probability, index in ((log_scale, scale_index), (log_rotation, rotation_index)):
-            drawn = nn.functional.one_hot(index, log_probability.shape[1]).bool()
-            target = reward_targets(log_probability.exp(), drawn, verdict, task.config.reward)
+        for log_probability, index in ((log_scale, drawn.scale_index), (log_rotation, drawn.rotation_index)):
+            chosen = nn.functional.one_hot(index, log_probability.shape[1]).bool()
+            target = reward_targets(log_probability.exp(), chosen, verdict, task.config.reward)
             divergence = divergence + kl_divergence(target, log_probability)
         entropies = {"entropy_scale": log_scale, "entropy_rotation": log_rotation}
         return _ShareResult(losses, divergence, _statistics("asr", losses, reference_losses, verdict, entropies))
@@ -143,30 +135,18 @@ class JointStep(nn.Module):
         seen = task.see(batch, random)
         descent = self.pose_net.descend(seen.image)
         log_cells = aho_net(tuple(feature.detach() for feature in descent.features))
-        grid = (config.aho.grid_height, config.aho.grid_width)
-        drawn = torch.stack(
-            [draw_cells(log_cells.detach(), draws.cells, uniform) for uniform in draws.cell_uniform.unbind(1)]
-        )
-        masks = hierarchical_masks(drawn, grid, self._sides, config.aho.hierarchy, draws.cell_shift)
+        drawn = draw_occlusion(log_cells.detach(), draws, config.aho, self._sides)
         with self._adversarial_norms():
-            heatmaps = self.pose_net.ascend(descent, masks)
+            heatmaps = self.pose_net.ascend(descent, drawn.masks)
         losses = task.losses(heatmaps, seen)
         with torch.no_grad(), untracked(self.pose_net):
-            reference_masks = None
-            if config.aho.reference == "random_cells":
-                cells = torch.stack(
-                    [
-                        draw_reference_cells(level, draws.cells, uniform)
-                        for level, uniform in zip(drawn, draws.reference_uniform.unbind(1), strict=True)
-                    ]
-                )
-                reference_masks = hierarchical_masks(cells, grid, self._sides, config.aho.hierarchy, draws.cell_shift)
+            reference_masks = draw_reference_occlusion(drawn, draws, config.aho, self._sides)
             reference_heatmaps = self.pose_net.ascend(descent, reference_masks)
             reference_losses = task.losses(reference_heatmaps, seen)
         verdict = verdicts(
             task.difficulty(losses, heatmaps, seen), task.difficulty(reference_losses, reference_heatmaps, seen)
         )
-        targets = [reward_targets(log_cells.exp(), level, verdict, config.reward) for level in drawn]
+        targets = [reward_targets(log_cells.exp(), level, verdict, config.reward) for level in drawn.cells]
         # Masks drawn independently share one prediction and one verdict: each has a target, all weigh alike.
         divergence = torch.stack([kl_divergence(target, log_cells) for target in targets]).mean(dim=0)
         return _ShareResult(

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ray_advpose.training.batch import CanvasBatch
-from ray_advpose.training.history import EpochRecord
+from ray_advpose.training.history import EpochRecord, Probe, Validation
 from ray_advpose.training.joint_step import JointStep
 from ray_advpose.training.pose_step import PoseStep, StepStatistics, Task
 from ray_advpose.training.pretrain_step import PretrainStep
@@ -54,10 +54,11 @@ def train_epochs(
     task: Task,
     schedule: Schedule,
     batches: Iterable[CanvasBatch],
-    validate: Callable[[], float],
+    validate: Callable[[], Validation],
     cell_target: Tensor,
     on_progress: Callable[[Progress], None],
     go_on: Callable[[], bool] = lambda: True,
+    probe: Callable[[], Probe | None] = lambda: None,
 ) -> Iterator[EpochRecord]:
     """Train from the state's step to the end, one epoch an iteration.
 
@@ -70,10 +71,11 @@ def train_epochs(
         task: Config and data geometry.
         schedule: Where each step lies.
         batches: This worker's part of every global batch from ``state.step`` on, in order.
-        validate: Scores D on the validation split, in percent; called on every worker.
+        validate: Scores D on the validation split; called on every worker.
         cell_target: (h * w,) P^o for stage 2.
         on_progress: Told every few seconds.
         go_on: Asked after every step but an epoch's last, on every worker; False ends the iteration.
+        probe: Measures how hard each augmentation is, at every epoch's end from stage 2 on.
 
     Yields:
         The record of each finished epoch, already part of the state's history.
@@ -110,7 +112,10 @@ def train_epochs(
             if not go_on():
                 return
         _share_buffers(state)
-        record = clock.record(state.step, rates, device, metric=_metric(state, position.stage, validate))
+        validation = _validation(state, position.stage, validate)
+        # Stage 1 may be shared by runs of other bins and cells, so nothing of it is measured by them.
+        measured = None if position.stage is Stage.POSE else probe()
+        record = clock.record(state.step, rates, device, validation, measured)
         state.history.append(record)
         state.epoch = RunningEpoch()
         yield record
@@ -128,10 +133,10 @@ def _share_buffers(state: TrainState) -> None:
                 dist.broadcast(buffer, src=0)
 
 
-def _metric(state: TrainState, stage: Stage, validate: Callable[[], float]) -> float:
+def _validation(state: TrainState, stage: Stage, validate: Callable[[], Validation]) -> Validation:
     """Score D where it may have changed; stage 2 leaves it as it was."""
     if stage is Stage.PRETRAIN and state.history:
-        return state.history[-1].metric
+        return Validation(state.history[-1].metric, state.history[-1].joints)
     return validate()
 
 
@@ -210,7 +215,14 @@ class _Clock:
             )
         )
 
-    def record(self, step: int, rates: dict[str, float], device: torch.device, metric: float) -> EpochRecord:
+    def record(
+        self,
+        step: int,
+        rates: dict[str, float],
+        device: torch.device,
+        validation: Validation,
+        probe: Probe | None,
+    ) -> EpochRecord:
         """Return the epoch's record."""
         epoch = self._epoch
         return EpochRecord(
@@ -220,7 +232,9 @@ class _Clock:
             images=epoch.steps * self._schedule.batch_size,
             seconds=epoch.seconds,
             waiting_share=epoch.waited_s / epoch.seconds,
-            metric=metric,
+            metric=validation.metric,
             means=epoch.meter.means(device),
             learning_rates=rates,
+            joints=validation.joints,
+            probe=probe,
         )

@@ -28,6 +28,7 @@ DECIDING_LATER = {
     "run.cpus_per_worker",
     "run.checkpoint_every_epochs",
     "run.checkpoint_every_s",
+    "run.probe_images",
     "run.log_samples",
     "run.min_workers",
     "run.keep_last_checkpoints",

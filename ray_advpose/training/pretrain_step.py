@@ -73,12 +73,14 @@ class PretrainStep(nn.Module):
             divergence = kl_divergence(scale_target, log_scale) + kl_divergence(rotation_target, log_rotation)
             loss = loss + part_of_mean(divergence, images)
             statistics["kl_asr"] = (divergence.sum().detach(), len(batch))
+            statistics["entropy_scale"] = (entropy(log_scale.detach()).sum(), len(batch))
             statistics["entropy_rotation"] = (entropy(log_rotation.detach()).sum(), len(batch))
         if self.aho_net is not None:
             log_cells = self.aho_net(features)
             divergence = kl_divergence(self._cell_target.to(device).expand_as(log_cells), log_cells)
             loss = loss + part_of_mean(divergence, images)
             statistics["kl_aho"] = (divergence.sum().detach(), len(batch))
+            statistics["entropy_cells"] = (entropy(log_cells.detach()).sum(), len(batch))
         return loss, statistics
 
     def _targets(self, pose_net: BridgedPoseNet, batch: CanvasBatch) -> Tensor:

@@ -87,7 +87,7 @@ class TrainState:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][name])
         self.step = saved["step"]
-        self.history = [EpochRecord(**record) for record in saved["history"]]
+        self.history = [EpochRecord.from_dict(record) for record in saved["history"]]
         self.epoch = RunningEpoch.from_state_dict(saved["epoch"], self.device)
         # Into the same dictionary, since a running stage holds it too.
         self.sweep_targets.clear()

@@ -80,7 +80,7 @@ def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity) -> None
         if saved[name] != wanted[name]:
             raise UserError(f"{folder} holds a stage 1 with {name} = {saved[name]}, this run's has {wanted[name]}")
     content = read_state(folder, state)
-    history = [EpochRecord(**record) for record in content["history"]]
+    history = [EpochRecord.from_dict(record) for record in content["history"]]
     if not history or not ends_pose_stage(history[-1], state.config):
         raise UserError(f"{folder} lies at step {content['step']}, which is not the end of stage 1")
     state.pose_net.load_state_dict(content["networks"]["pose"])

@@ -9,11 +9,13 @@ from ray_advpose.cluster.timeline import mark, read_timeline
 def test_a_stretch_is_noted_at_its_first_step_and_once(tmp_path):
     before = time.time()
     begun = Stretch(1, "/a/step_000000010", 10, before, before, 0.0, ["asr.scale_bins"], {"pose": "0a"})
-    recorder = StretchRecorder(tmp_path, begun)
+    told: list[Stretch] = []
+    recorder = StretchRecorder(tmp_path, begun, told.append)
     assert read_stretches(tmp_path) == []
     recorder.stepped()
     recorder.stepped()
     (stretch,) = read_stretches(tmp_path)
+    assert told == [stretch]
     assert before <= stretch.trained_at <= time.time()
     assert (stretch.generation, stretch.step, stretch.digests) == (1, 10, {"pose": "0a"})
     # A line that is still being written is none yet.

@@ -67,7 +67,7 @@ def inside_box(drawn_people, split="test"):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_perfect_pose_net_scores_one_hundred_in_original_pixels(drawn_people, config, oracle, split):
     scored = ScoredSplit(drawn_people, split, task_for(config, drawn_people))
-    result = scored.score(oracle(split))
+    result = scored.predict(oracle(split)).score()
     assert result.pooled > 99
     assert np.abs(result.median_error_px).max() < 0.05
     truth = [draw_person(index, 0, 96) for index in range(60)]
@@ -85,7 +85,7 @@ def test_an_error_in_the_heatmap_is_the_same_error_in_the_original(drawn_people,
     # Half a heatmap pixel is one canvas pixel, of which 32 make the person's box.
     expected = np.broadcast_to((persons.box_px / 32)[:, None, None], off.shape)
     np.testing.assert_allclose((off - right)[known], expected[known], atol=0.05)
-    assert scored.score(oracle(off_hm=4.0)).pooled < 20
+    assert scored.predict(oracle(off_hm=4.0)).score().pooled < 20
 
 
 def test_predictions_do_not_depend_on_batches(drawn_people, config):
@@ -159,5 +159,5 @@ def test_a_checkpoint_is_scored_from_its_folder(drawn_people, config, tmp_path):
     found = score_checkpoint(tmp_path / "checkpoint", drawn_people, "test", flip_test=False)
     scored = ScoredSplit(drawn_people, "test", task_for(config, drawn_people))
     np.testing.assert_array_equal(found.predictions_px, scored.predictions(state.pose_net))
-    assert found.score.pooled == scored.score(state.pose_net).pooled
+    assert found.score.pooled == scored.predict(state.pose_net).score().pooled
     assert found.caption.endswith("decoder exact, flip test off")

@@ -7,6 +7,7 @@ from tiny_run import EPOCHS, assert_equal, finish, make_run, train_to
 
 from ray_advpose.data.identity import identity_of
 from ray_advpose.training.checkpoint import write_checkpoint
+from ray_advpose.training.history import Validation
 from ray_advpose.training.restoring import load_checkpoint, take_snapshot
 
 
@@ -108,7 +109,7 @@ def test_rates_reach_the_optimizers(new_run):
     run = new_run(stages__joint_epochs=4, optim__plateau_patience_epochs=1)
     scores = iter([50.0, 50.0, 60.0, 59.0, 70.0, 80.0])
     rates = []
-    for record in run.epochs(validate=lambda: next(scores)):
+    for record in run.epochs(validate=lambda: Validation(next(scores))):
         used = {name: run.state.optimizers[name].param_groups[0]["lr"] for name in record.learning_rates}
         assert used == record.learning_rates
         rates.append(record.learning_rates.get("pose"))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from ray_advpose.config import Config
+from ray_advpose.data.probe_images import read_probe_images
 from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.task import occlusion_target, task_for
 from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.batch import CanvasBatch
-from ray_advpose.training.history import EpochRecord
+from ray_advpose.training.history import EpochRecord, Probe, Validation
 from ray_advpose.training.joint_step import JointStep
 from ray_advpose.training.loop import train_epochs
 from ray_advpose.training.pose_step import Task
+from ray_advpose.training.probe import measure_probe
 from ray_advpose.training.schedule import Schedule, make_schedule
 from ray_advpose.training.state import TrainState, make_state
 
@@ -53,11 +55,18 @@ class TinyRun:
             self.task,
             self.schedule,
             self.batches(self.state.step) if batches is None else batches,
-            validate or (lambda: scored.score(self.state.pose_net).pooled),
+            validate or (lambda: Validation.of(scored.predict(self.state.pose_net).score())),
             occlusion_target(self.shards, self.task),
             on_progress=lambda progress: None,
             go_on=go_on,
+            probe=self.probe,
         )
+
+    def probe(self) -> Probe | None:
+        images = read_probe_images(self.shards, self.config.run.probe_images)
+        if images is None:
+            return None
+        return measure_probe(self.task, images, self.state.pose_net, self.state.asr_net, self.state.aho_net)
 
 
 def make_run(config: Config, shards: ShardSet, **overrides: object) -> TinyRun:
@@ -76,7 +85,7 @@ def shake(net: nn.Module, seed: int = 0) -> None:
             parameter += 0.2 * torch.randn(parameter.shape, generator=rng)
 
 
-def fingerprint(state: TrainState) -> tuple[dict[str, torch.Tensor], list[tuple]]:
+def fingerprint(state: TrainState) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Every number a run leaves behind, but for times."""
     tensors = {
         f"{name}.{key}": value for name, net in state.networks.items() for key, value in net.state_dict().items()
@@ -85,10 +94,7 @@ def fingerprint(state: TrainState) -> tuple[dict[str, torch.Tensor], list[tuple]
     for name, optimizer in state.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in values.items()}
-    records = [
-        (record.stage, record.epoch, record.step, record.images, record.metric, record.means, record.learning_rates)
-        for record in state.history
-    ]
+    records = [asdict(replace(record, seconds=0.0, waiting_share=0.0)) for record in state.history]
     return tensors, records
 
 

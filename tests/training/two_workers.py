@@ -22,6 +22,7 @@ from ray_advpose.data.validation import ScoredSplit
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.checkpoint import write_checkpoint
 from ray_advpose.training.draws import Augmentation
+from ray_advpose.training.history import Validation
 from ray_advpose.training.inputs import PoseInput
 from ray_advpose.training.pose_step import PoseStep, Task
 from ray_advpose.training.pretrain_step import PretrainStep
@@ -67,9 +68,9 @@ def step_and_run(rank: int, config: Config, shards: ShardSet) -> dict[str, Any]:
     training = make_run(config, shards)
     buffers = []
 
-    def validate() -> float:
+    def validate() -> Validation:
         buffers.append(torch.cat([buffer.flatten().double() for buffer in training.state.pose_net.buffers()]))
-        return float(len(buffers))
+        return Validation(float(len(buffers)))
 
     means = [record.means for record in training.epochs(training.batches(0, rank, WORKERS), validate)]
     return {
@@ -100,7 +101,7 @@ def exact_run(config: Config, shards: ShardSet) -> TinyRun:
     In float32 optimisers that divide by a gradient's size would turn the rounding errors of gradients
     that are zero, as those of biases before a BatchNorm, into steps of full length.
     """
-    run = make_run(config, shards)
+    run = make_run(config, shards, run__probe_images=0)
     for net in run.state.networks.values():
         net.double()
     run.state.pose_net.stem.register_forward_pre_hook(lambda stem, inputs: (inputs[0].double(),))
@@ -115,9 +116,9 @@ def whole_run(config: Config, shards: ShardSet, rank: int = 0, workers: int = 1)
     run = exact_run(config, shards)
     scored = ScoredSplit(shards, "val", run.task)
 
-    def pixels_off() -> float:
+    def pixels_off() -> Validation:
         off = scored.predictions(run.state.pose_net) - scored.truth.joints_px
-        return float(np.abs(off)[scored.truth.annotated].mean())
+        return Validation(float(np.abs(off)[scored.truth.annotated].mean()))
 
     records = list(run.epochs(run.batches(0, rank, workers), pixels_off))
     return {

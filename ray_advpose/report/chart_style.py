@@ -1,0 +1,61 @@
+"""How every chart looks: narrow enough for a phone, told apart in grey and by colour-blind eyes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+WIDTH_IN = 4.2
+"""As wide as a phone shows without shrinking; every chart has this width."""
+
+LINES: tuple[Mapping[str, Any], ...] = (
+    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    {"color": "#009E73", "linestyle": "-.", "marker": "^"},
+    {"color": "#000000", "linestyle": ":", "marker": "D"},
+    {"color": "#CC79A7", "linestyle": "-", "marker": "v"},
+    {"color": "#E69F00", "linestyle": "--", "marker": "P"},
+)
+"""Arguments of `Axes.plot`; line style and marker differ wherever the colour does."""
+
+PREDICTED, MEASURED, BASELINE = "#0072B2", "#D55E00", "#8C8C8C"
+
+_STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9.0,
+    "figure.constrained_layout.use": True,
+    "font.size": 8.5,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.5,
+}
+_DPI = 200
+
+
+@contextmanager
+def chart(height_in: float) -> Iterator[Figure]:
+    """Have a figure of the common width and style to draw on; its axes must be made within.
+
+    Made without pyplot: no window, no global state, safe in any thread.
+    """
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(WIDTH_IN, height_in))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG, sharp on dense screens."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
