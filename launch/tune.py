@@ -12,6 +12,7 @@ from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.search.budget import Budget
 from ray_advpose.search.continuing import check_allowed, continued, extended, moved_data, what_is_kept
+from ray_advpose.search.mirror import fetch_search
 from ray_advpose.search.session import Means, conduct, new_search
 from ray_advpose.search.space import load_space
 from ray_advpose.search.stored import Search, has_search, read_search
@@ -32,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--search", type=Path, help="search-space file (default: search_spaces/quick.py)")
     parser.add_argument("--trials", type=int, help="number of trials (default: the search space's)")
     again = parser.add_argument_group("going on")
-    again.add_argument("--resume", metavar="DIR", help="go on with the search in this folder")
+    again.add_argument(
+        "--resume", metavar="DIR|URI", help="go on with the search in this folder, or with the copy of one at this URI"
+    )
     again.add_argument("--extend", type=int, metavar="N", help="add N trials to a search that has ended")
     again.add_argument(
         "--allow-change",
@@ -40,6 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="go on although this field, or 'space', 'data' or 'code', is not what the search was started with",
+    )
+    again.add_argument(
+        "--storage", metavar="URI", help="keep a copy of the search there, e.g. s3://bucket/search, to go on from"
     )
     before = parser.add_argument_group("before it starts")
     before.add_argument("--plan", action="store_true", help="print what the search will take, and start nothing")
@@ -61,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(args, name) and not args.plan:
             raise UserError(f"--{name} goes with --plan")
     check_allowed(args.allow_change)
-    means = Means(args.cluster, Budget(args.max_hours, args.max_trials, args.max_cost, args.price))
+    means = Means(args.cluster, args.storage, Budget(args.max_hours, args.max_trials, args.max_cost, args.price))
     search, output = _resumed(args) if args.resume else _wanted(args)
     if args.plan or args.check:
         from ray_advpose.search.planning import show_check, show_plan
@@ -93,12 +99,15 @@ def _wanted(args: argparse.Namespace) -> tuple[Search, Path]:
 
 
 def _resumed(args: argparse.Namespace) -> tuple[Search, Path]:
-    given = [name for name in _LAYS_OUT if getattr(args, name)]
+    copied = "://" in args.resume
+    given = [name for name in _LAYS_OUT if getattr(args, name) and not (copied and name == "out")]
     if given:
         raise UserError(f"--resume goes on with what {args.resume} holds; --{given[0]} cannot change it")
-    if "://" in args.resume:
-        raise UserError(f"--resume {args.resume}: a search lives in a folder that every node reaches; mount or copy it")
     output = Path(args.resume).absolute()
+    if copied:
+        name = args.resume.partition("?")[0].rstrip("/").rpartition("/")[2]
+        output = (args.out or Path("runs") / name).absolute()
+        fetch_search(args.resume, output)
     held = read_search(output)
     search = continued(moved_data(held, args.data), held, output, args.allow_change)
     return _more_of(search, output, args), output

@@ -1,6 +1,12 @@
-"""Sixty drawn people as shards, a config small enough to train on them within seconds, and the order of tests."""
+"""Sixty drawn people as shards, a config small enough to train on them, an object store, and the order of tests."""
 
 from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -33,6 +39,36 @@ def tiny_config() -> Config:
         },
         "tiny",
     )
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A bucket on a server that speaks S3, on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (tmp_path_factory.mktemp("s3") / "log.txt").open("w")
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        _wait_for(port)
+        yield f"s3://advpose?endpoint_override=127.0.0.1:{port}&scheme=http&allow_bucket_creation=true"
+    server.terminate()
+    server.wait()
+    log.close()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the server has not started")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_advpose.search.exploit import Exploit, Standing
+from ray_advpose.search.places import place_now
 
 LINEAGE = "lineage.jsonl"
 
@@ -114,10 +115,14 @@ class Lineage:
             self._whole_bytes += len(line)
             del event["at"]
             if (kind := event.pop("event")) == "standing":
-                self._take_standing(Standing(**event))
+                self._take_standing(Standing(**self._here(event)))
             else:
                 assert kind == "decision", kind
-                self._decisions[event["barrier"]] = [Exploit(**exploit) for exploit in event["exploits"]]
+                exploits = [Exploit(**self._here(exploit)) for exploit in event["exploits"]]
+                self._decisions[event["barrier"]] = exploits
+
+    def _here(self, event: dict[str, Any]) -> dict[str, Any]:
+        return {**event, "checkpoint": place_now(event["checkpoint"], self.path.parent)}
 
     def _take_standing(self, standing: Standing) -> None:
         self._standings.setdefault(standing.barrier, {})[standing.trial] = standing

@@ -19,6 +19,8 @@ from ray_advpose.training.checkpoint import MANIFEST
 
 POINTER = "pointer.json"
 _TRIALS = "trials"
+# trials/ID/checkpoints/step_N
+_CHECKPOINT_PARTS = 4
 _LATER_GENERATION = re.compile(rf"{CHECKPOINTS}_g(\d+)")
 
 
@@ -36,6 +38,17 @@ def checkpoints_of(output: Path, trial_id: str, generation: int) -> str:
     """Return the folder of a trial's checkpoints since it last copied another, ``generation`` times so far."""
     name = f"{CHECKPOINTS}_g{generation}" if generation else CHECKPOINTS
     return str(trial_folder(output, trial_id) / name)
+
+
+def place_now(place: str, output: Path) -> str:
+    """Return where a trial's checkpoint is by now: its search's folder may have been moved since.
+
+    Args:
+        place: Where it was, below the search's folder of that time.
+        output: The search's folder.
+    """
+    parts = Path(place).parts[-_CHECKPOINT_PARTS:]
+    return str(output.joinpath(*parts)) if parts[0] == _TRIALS and len(parts) == _CHECKPOINT_PARTS else place
 
 
 @dataclass(frozen=True)

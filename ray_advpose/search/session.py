@@ -23,6 +23,7 @@ from ray_advpose.errors import UserError
 from ray_advpose.pose.protocols import score_name
 from ray_advpose.search.budget import Budget, Meter
 from ray_advpose.search.domains import Choice
+from ray_advpose.search.mirror import mirror_of, mirrored
 from ray_advpose.search.plan import devices_of, disk_needed
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace
@@ -41,16 +42,19 @@ class Means:
 
     Attributes:
         address: Of a running Ray cluster; None for one on this machine alone.
+        storage: A URI at which a copy of the search's folder is kept; None for where it was kept before, if at all.
         budget: What it may use.
     """
 
     address: str | None = None
+    storage: str | None = None
     budget: Budget = field(default_factory=Budget)
 
     def arguments(self) -> list[str]:
         """Return the command-line arguments that say the same."""
         cluster = ["--cluster", self.address] if self.address is not None else []
-        return [*cluster, *self.budget.arguments()]
+        storage = ["--storage", self.storage] if self.storage is not None else []
+        return [*cluster, *storage, *self.budget.arguments()]
 
 
 def new_search(
@@ -123,14 +127,15 @@ def conduct(search: Search, output: Path, means: Means) -> int:
         print(f"{used_up} by what was trained before; go on with more of it: {go_on}")
         return 0
     try:
-        ended = train_population(search, output, means)
+        with mirrored(output, means.storage or mirror_of(output), say=print):
+            ended = train_population(search, output, means)
+            # With it comes torch, which the process that only leads a search needs no sooner.
+            from ray_advpose.search.closing import close
+
+            return close(search, ended, output, ShardSet.open(Path(search.data)), go_on)
     except KeyboardInterrupt:
         print(f"interrupted, without checkpoints of this moment; go on with: {go_on}")
         return _INTERRUPTED
-    # With it comes torch, which the process that only leads a search needs no sooner.
-    from ray_advpose.search.closing import close
-
-    return close(search, ended, output, ShardSet.open(Path(search.data)), go_on)
 
 
 def train_population(search: Search, output: Path, means: Means) -> Ended:

@@ -25,7 +25,7 @@ from ray_advpose.cluster.storage import is_whole, last_between, step_at, still_t
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import config_from_dict
 from ray_advpose.search.endings import ENDINGS, FINISHED, STOPPED, read_endings
-from ray_advpose.search.places import Pointer, checkpoints_of, trial_folder
+from ray_advpose.search.places import Pointer, checkpoints_of, place_now, trial_folder
 from ray_advpose.search.stop_board import StopBoard
 from ray_advpose.training.history import metrics_of
 from ray_advpose.training.pose_stage import pose_stage_key
@@ -141,7 +141,8 @@ class JointTrainingTrial(tune.Trainable):
         """
         pointer = Pointer.read(Path(checkpoint))
         self._dismiss()
-        self._checkpoint = still_there(pointer.checkpoint) if pointer.checkpoint else None
+        place = place_now(pointer.checkpoint, Path(self._constants.experiment)) if pointer.checkpoint else None
+        self._checkpoint = still_there(place) if place else None
         self._generation = pointer.generation
         self._reported = max(pointer.reported, step_at(self._checkpoint) if self._checkpoint else 0)
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -63,23 +59,9 @@ def test_a_truncated_checkpoint_is_skipped_and_a_stop_loses_no_step(tmp_path, pe
     assert outcomes[1]["resumed_step"] == outcomes[1]["at_step"] + 1
 
 
-def test_on_an_object_store(tmp_path, people, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with (tmp_path / "s3.txt").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log)
-        try:
-            time.sleep(8)
-            place = f"s3://advpose/runs?endpoint_override=127.0.0.1:{port}&scheme=http&allow_bucket_creation=true"
-            outcomes, _ = drill(tmp_path, people, ["worker@30", "truncated@60", "stop@90"], "--storage", place)
-        finally:
-            server.terminate()
-            server.wait()
+def test_on_an_object_store(tmp_path, people, bucket):
+    place = bucket.replace("s3://advpose", "s3://advpose/runs")
+    outcomes, _ = drill(tmp_path, people, ["worker@30", "truncated@60", "stop@90"], "--storage", place)
     assert len(outcomes) == 3
     assert not list((tmp_path / "drill").glob("*/checkpoints"))
     assert not list(Path(tempfile.gettempdir()).glob("advpose-*"))

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+from ray_advpose.search.exploit import Standing
+from ray_advpose.search.lineage import Lineage
 from ray_advpose.search.places import (
     Pointer,
     checkpoints_of,
+    place_now,
     prune_abandoned,
     scored_checkpoints,
 )
@@ -55,3 +58,19 @@ def test_a_pointer_is_read_as_written(tmp_path):
     result = SimpleNamespace(checkpoint=SimpleNamespace(path=str(tmp_path)))
     assert Pointer.of(result) == pointer
     assert Pointer.of(None) is None
+
+
+def test_a_place_moves_with_its_search(tmp_path):
+    before = "/nfs/old/trials/trial_00001/checkpoints_g2/step_000000010"
+    assert place_now(before, tmp_path) == str(tmp_path / "trials/trial_00001/checkpoints_g2/step_000000010")
+    for elsewhere in ("/nfs/old/pose_stages/abc", "/a", "trials/step"):
+        assert place_now(elsewhere, tmp_path) == elsewhere
+
+
+def test_a_lineage_moves_with_its_search(tmp_path):
+    lineage = Lineage(tmp_path / "old" / "lineage.jsonl")
+    place = str(tmp_path / "old/trials/trial_00000/checkpoints/step_000000010")
+    lineage.add_standing(Standing(0, 1, 0, {"reward.alpha": 0.1}, 5.0, 10, place))
+    (tmp_path / "old").rename(tmp_path / "new")
+    (standing,) = Lineage(tmp_path / "new" / "lineage.jsonl").all_standings()
+    assert standing.checkpoint == place.replace("/old/", "/new/")

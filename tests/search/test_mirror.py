@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+
+import pyarrow.fs
+import pytest
+
+from ray_advpose.errors import UserError
+from ray_advpose.search.mirror import Mirror, fetch_search, mirror_of, mirrored
+
+EVERY_S = 0.2
+
+
+@pytest.fixture
+def place(bucket, request):
+    return bucket.replace("s3://advpose", f"s3://advpose/{request.node.name}")
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A folder as a search leaves it."""
+    folder = tmp_path / "found"
+    for name, content in {
+        "search.json": "{}",
+        "lineage.jsonl": "a\n",
+        "tune/experiment_state-1.json": "state 1",
+        "tune/trial_00000/checkpoint_000000/pointer.json": "{}",
+        "trials/trial_00000/history.json": "[]",
+        "trials/trial_00000/checkpoints/step_000000010/state.pt": "weights" * 1000,
+        "trials/trial_00000/checkpoints/step_000000010/manifest.json": "{}",
+        "trials/trial_00000/events/events.out.tfevents.1": "event",
+        "trials/trial_00000/checkpoints/.step_000000020.partial/state.pt": "half",
+        "train/group/record": "of no use",
+        "stop/asked": "",
+        ".lock": "",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+
+
+def useful(folder):
+    return {name: content for name, content in contents(folder).items() if name.split("/")[0] not in ("train", "stop")}
+
+
+def stored(place):
+    files, root = pyarrow.fs.FileSystem.from_uri(place)
+    infos = files.get_file_info(pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True))
+    return {info.path.removeprefix(f"{root}/") for info in infos if info.type == pyarrow.fs.FileType.File}
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_copy_gives_the_folder_back(search, place, tmp_path):
+    with mirrored(search, place, pytest.fail):
+        pass
+    assert "owner.json" not in stored(place)
+    fetch_search(place, tmp_path / "again")
+    assert contents(tmp_path / "again") == useful(search)
+    assert mirror_of(tmp_path / "again") == mirror_of(search) == place
+
+
+def test_what_changes_is_copied_and_what_goes_is_deleted(search, place, tmp_path):
+    mirror = Mirror(search, place, pytest.fail, EVERY_S)
+    wait_for(lambda: "search.json" in stored(place))
+    checkpoints = search / "trials/trial_00000/checkpoints"
+    shutil.copytree(checkpoints / "step_000000010", checkpoints / "step_000000020")
+    (search / "lineage.jsonl").write_text("a\nb\n")
+    shutil.rmtree(checkpoints / "step_000000010")
+    wait_for(lambda: not any("step_000000010" in name for name in stored(place)))
+    mirror.close()
+    fetch_search(place, tmp_path / "again")
+    assert contents(tmp_path / "again") == useful(search)
+
+
+def test_what_is_as_it_was_is_not_copied_again(search, place, tmp_path):
+    with mirrored(search, place, pytest.fail):
+        pass
+    fetch_search(place, tmp_path / "again")
+    files, root = pyarrow.fs.FileSystem.from_uri(place)
+    name = "trials/trial_00000/checkpoints/step_000000010/state.pt"
+    before = files.get_file_info(f"{root}/{name}").mtime_ns
+    for folder in (search, tmp_path / "again"):
+        time.sleep(1.1)  # times in the store have seconds
+        with mirrored(folder, place, pytest.fail):
+            pass
+        assert files.get_file_info(f"{root}/{name}").mtime_ns == before
+
+
+def test_records_are_never_ahead_of_what_they_speak_of(search, place, tmp_path, monkeypatch):
+    """While a copy is made: checkpoints by their manifests, then records, Tune's last and read first."""
+    order = []
+    plain = Mirror._open
+
+    def noted(self, name):
+        order.append(name)
+        if name.endswith("state.pt"):
+            # The search goes on meanwhile.
+            (search / "lineage.jsonl").write_text("a\nb\nc\n")
+            (search / "tune/experiment_state-1.json").write_text("state 3")
+        return plain(self, name)
+
+    monkeypatch.setattr(Mirror, "_open", noted)
+    mirror = Mirror(search, place, pytest.fail, every_s=3600)
+    mirror._update()
+    mirror.leave()
+    order = [name for name in order if name != "owner.json"]
+    weights, manifest = (
+        order.index(f"trials/trial_00000/checkpoints/step_000000010/{n}") for n in ("state.pt", "manifest.json")
+    )
+    tune = [place for place, name in enumerate(order) if name.startswith("tune/")]
+    assert weights < manifest < order.index("lineage.jsonl") < min(tune)
+    fetch_search(place, tmp_path / "again")
+    # Both as they were before the weights were copied: a state of one moment.
+    assert (tmp_path / "again" / "lineage.jsonl").read_text() == "a\n"
+    assert (tmp_path / "again" / "tune/experiment_state-1.json").read_text() == "state 1"
+
+
+def test_a_failure_is_said_once_and_made_up_for(search, place, monkeypatch):
+    said: list[str] = []
+    failing = threading.Event()
+    failing.set()
+    plain = Mirror._put
+
+    def fails(self, name, content):
+        if failing.is_set() and name != "owner.json":
+            raise OSError("no route")
+        plain(self, name, content)
+
+    monkeypatch.setattr(Mirror, "_put", fails)
+    mirror = Mirror(search, place, said.append, EVERY_S)
+    time.sleep(5 * EVERY_S)
+    failing.clear()
+    mirror.close()
+    assert len(said) == 2
+    assert "cannot be copied" in said[0]
+    assert "no route" in said[0]
+    assert said[1].endswith("again")
+    assert useful(search).keys() == stored(place)
+
+
+def test_two_searches_do_not_share_a_place(search, place, tmp_path):
+    mirror = Mirror(search, place, pytest.fail, EVERY_S)
+    said: list[str] = []
+    with pytest.raises(UserError, match="is being kept there"):
+        Mirror(tmp_path, place, said.append, 5 * EVERY_S)
+    mirror.close()
+
+
+def test_a_place_whose_search_died_is_taken_over(search, place, tmp_path):
+    dead = Mirror(search, place, lambda line: None, EVERY_S)
+    wait_for(lambda: "search.json" in stored(place))
+    dead.leave()
+    time.sleep(2 * EVERY_S)
+    said: list[str] = []
+    with_another = tmp_path / "again"
+    fetch_search(place, with_another)
+    mirror = Mirror(with_another, place, said.append, EVERY_S)
+    assert "was in use by" in said[0]
+    # Should the first come back to life, it leaves the place alone.
+    (search / "lineage.jsonl").write_text("of the first")
+    assert not dead._try_update()
+    mirror.close()
+    fetch_search(place, tmp_path / "third")
+    assert (tmp_path / "third" / "lineage.jsonl").read_text() == "a\n"
+
+
+def test_what_cannot_be_fetched_is_one_sentence(search, place, tmp_path):
+    with pytest.raises(UserError, match="holds no search"):
+        fetch_search(place, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="names no storage"):
+        fetch_search("s3x://nowhere", tmp_path / "new")
+    with mirrored(search, place, pytest.fail):
+        pass
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match="name another --out"):
+        fetch_search(place, tmp_path / "other")
+    # The folder it is the copy of is newer than the copy.
+    (search / "lineage.jsonl").write_text("newer")
+    fetch_search(place, search)
+    assert (search / "lineage.jsonl").read_text() == "newer"
+    assert json.loads((search / "search.json").read_text()) == {}
