@@ -18,6 +18,7 @@ def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
     rows = [
         ("trials", f"{plan['trials']}: {plan['scheduling']}"),
+        *([("  ended already", f"{plan['ended']}; time and cost are of what is left")] if plan["ended"] else []),
         *((f"  {name}", _domain(plan, name)) for name in plan["drawn"]),
         ("budget of a trial", ", ".join(_stage(plan, stage) for stage in plan["epochs"])),
         (

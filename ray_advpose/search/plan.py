@@ -17,6 +17,7 @@ from ray_advpose.search.budget import Budget
 from ray_advpose.search.early_ends import expected_joint_share
 from ray_advpose.search.speed import Speed
 from ray_advpose.search.stored import Search
+from ray_advpose.search.trained import NOTHING, Trained
 from ray_advpose.training.pose_stage import pose_stage_key
 from ray_advpose.training.schedule import Stage, make_schedule
 
@@ -42,6 +43,7 @@ class Plan:
 
     Attributes:
         trials: How many.
+        ended: How many of them have ended already; time and cost are those of what is left.
         scheduling: What becomes of them.
         drawn: Fields that differ between trials, with their domains in words.
         structural: Those of them that decide the networks' shapes.
@@ -66,6 +68,7 @@ class Plan:
     """
 
     trials: int
+    ended: int
     scheduling: str
     drawn: Mapping[str, str]
     structural: tuple[str, ...]
@@ -100,6 +103,7 @@ def make_plan(
     cluster: Mapping[str, float],
     speed: Speed | None,
     budget: Budget,
+    trained: Trained = NOTHING,
 ) -> Plan:
     """Work out what a search will take.
 
@@ -110,6 +114,7 @@ def make_plan(
         cluster: Its ``cpus`` and ``gpus``.
         speed: Of one trial; None if it is not known.
         budget: The price, if it has one; and how many trials are started.
+        trained: What has been trained already, of a search that goes on.
     """
     config, space = search.config, search.space
     trials = search.trials if budget.max_trials is None else min(search.trials, budget.max_trials)
@@ -121,10 +126,12 @@ def make_plan(
     likely = at_most = None
     if speed is not None:
         likely, at_most = (
-            _estimate(search, trials, layout.slots, images, speed, joint, budget.price) for joint in (share, 1.0)
+            _estimate(search, trials, layout.slots, images, speed, joint, budget.price, trained)
+            for joint in (share, 1.0)
         )
     return Plan(
         trials=trials,
+        ended=len(trained.ended),
         scheduling=str(space.scheduling),
         drawn={name: str(domain) for name, domain in space.fields.items()},
         structural=tuple(filter(is_structural, space.fields)),
@@ -157,17 +164,27 @@ def _estimate(
     speed: Speed,
     joint_share: float,
     price: float | None,
+    trained: Trained,
 ) -> Estimate:
-    seconds = {stage: count / speed.images_per_s[stage] for stage, count in images.items()}
-    longest = sum(seconds.values())
-    seconds[Stage.JOINT.label] *= joint_share
-    whole = sum(seconds.values())
+    def seconds_left(trial: int, joint_share: float) -> dict[str, float]:
+        """Return the time that each stage of a trial still takes."""
+        shares = {Stage.JOINT.label: joint_share}
+        done = trained.images.get(trial, {})
+        return {
+            stage: max(0.0, count * shares.get(stage, 1.0) - done.get(stage, 0)) / speed.images_per_s[stage]
+            for stage, count in images.items()
+        }
+
+    left = [trial for trial in range(trials) if trial not in trained.ended]
+    # Some trial goes on to the end of stage 3.
+    longest = max((sum(seconds_left(trial, 1.0).values()) for trial in left), default=0.0)
     shared = _trials_that_share_stage_1(search, trials, slots)
     # Each trial begins where one has ended.
     busy_until = [0.0] * slots
-    for trial in range(trials):
+    for trial in left:
+        seconds = seconds_left(trial, joint_share)
         first = busy_until.index(min(busy_until))
-        busy_until[first] += whole - (seconds[Stage.POSE.label] if trial in shared else 0.0)
+        busy_until[first] += sum(seconds.values()) - (seconds[Stage.POSE.label] if trial in shared else 0.0)
     device_hours = sum(busy_until) * devices_of(search.config) / 3600
     return Estimate(max(longest, *busy_until) / 3600, device_hours, None if price is None else price * device_hours)
 

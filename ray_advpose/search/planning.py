@@ -18,6 +18,7 @@ from ray_advpose.search.plan import make_plan
 from ray_advpose.search.session import Means, examined, ray_for
 from ray_advpose.search.speed import calibrated_speed, recorded_speed
 from ray_advpose.search.stored import Search
+from ray_advpose.search.trained import trained_in
 
 
 def show_plan(search: Search, output: Path, means: Means, calibrate: bool, as_json: bool) -> int:
@@ -42,7 +43,7 @@ def show_plan(search: Search, output: Path, means: Means, calibrate: bool, as_js
         layout = plan_layout(config, search.trials, nodes)
         speed = calibrated_speed(config, shards, layout) if calibrate else recorded_speed(output.parent, config)
     cluster = {"cpus": sum(node.cpus for node in nodes), "gpus": sum(node.gpus for node in nodes)}
-    plan = make_plan(search, shards, layout, cluster, speed, means.budget).as_dict()
+    plan = make_plan(search, shards, layout, cluster, speed, means.budget, trained_in(output)).as_dict()
     if as_json:
         print(json.dumps(plan, indent=1))
         return 0

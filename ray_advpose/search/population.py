@@ -94,7 +94,8 @@ def run_search(search: Search, output: Path, layout: Layout, limits: Limits) -> 
         board = StopBoard(output)
         board.clear()
         end = OrderlyEnd(board, limits.stop, limits.meter, _waits(scheduler), view.say)
-        progress = SearchProgress(search, output, layout.slots, view, limits.meter.left)
+        trials = search.trials if limits.max_trials is None else min(search.trials, limits.max_trials)
+        progress = SearchProgress(search, output, layout.slots, view, trials, limits.meter.left)
         analysis = tune.run(
             experiment,
             metric="metric",

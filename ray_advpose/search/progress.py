@@ -31,6 +31,7 @@ class SearchProgress(tune.Callback):
         output: Its folder.
         slots: Trials that run at a time.
         view: Where it is shown.
+        trials: How many are to be trained.
         budget_left: Tells in words what is left of the budget, None without one.
 
     Attributes:
@@ -38,12 +39,19 @@ class SearchProgress(tune.Callback):
     """
 
     def __init__(
-        self, search: Search, output: Path, slots: int, view: View, budget_left: Callable[[], str | None]
+        self,
+        search: Search,
+        output: Path,
+        slots: int,
+        view: View,
+        trials: int,
+        budget_left: Callable[[], str | None],
     ) -> None:
         self._search = search
         self._output = output
         self._slots = slots
         self._view = view
+        self._trials = trials
         self._budget_left = budget_left
         self._lineage_bytes = 0
         self._told_barrier = 0
@@ -125,7 +133,7 @@ class SearchProgress(tune.Callback):
         how = FINISHED if share >= 1 else STOPPED
         self._end(trial, how)
         told = how if share >= 1 else f"{how}, after {100 * share:.0f} % of its steps"
-        self._say(f"{self._name(trial)} {told}", f"{len(self.endings)}/{self._search.trials} trials ended")
+        self._say(f"{self._name(trial)} {told}", f"{len(self.endings)}/{self._trials} trials ended")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tell that a trial has failed."""
@@ -145,7 +153,7 @@ class SearchProgress(tune.Callback):
         """Estimate the time left if no further trial is stopped early, from the work since the first report."""
         if self._gained <= 0 or self._first_report is None:
             return "time left not known yet"
-        trials_left = self._search.trials - len(self.endings)
+        trials_left = self._trials - len(self.endings)
         begun = sum(share for trial, share in self._shares.items() if trial not in self.endings)
         # The last trials leave slots empty, so work is not simply divided by the slots.
         slots_busy = min(self._slots, trials_left) or 1
@@ -161,7 +169,7 @@ class SearchProgress(tune.Callback):
         copies = sum(self._copies.values())
         parts = [
             f"{clock(time.monotonic() - self._started)} since the start",
-            f"{len(self.endings)}/{self._search.trials} trials ended",
+            f"{len(self.endings)}/{self._trials} trials ended",
             *([f"{copies} {'copy' if copies == 1 else 'copies'}"] if copies else []),
             self._time_left(),
             *self._budget(),

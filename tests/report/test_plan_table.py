@@ -11,11 +11,13 @@ from ray_advpose.report.plan_table import plan_rows, size
 from ray_advpose.search.budget import Budget
 from ray_advpose.search.domains import Choice, LogUniform, Uniform
 from ray_advpose.search.early_ends import expected_joint_share
+from ray_advpose.search.endings import write_ending
 from ray_advpose.search.plan import devices_of, disk_needed, make_plan
 from ray_advpose.search.scheduling import Exploiting, Halving, RunAll
 from ray_advpose.search.session import new_search
 from ray_advpose.search.space import SearchSpace
 from ray_advpose.search.speed import Speed, recorded_speed
+from ray_advpose.search.trained import NOTHING, Trained, trained_in
 from ray_advpose.training.history import EpochRecord
 
 # The tiny config trains on 90, 24 and 90 images in its three stages: 9, 6 and 18 s at these speeds.
@@ -32,12 +34,20 @@ def planned(tiny_config, drawn_people):
     """Plans a search; fields of the config are overridden."""
 
     def plan(
-        fields, trials, scheduling=None, layout=TWO_AT_ONCE, speed=SPEED, budget=None, cluster=CLUSTER, **overrides
+        fields,
+        trials,
+        scheduling=None,
+        layout=TWO_AT_ONCE,
+        speed=SPEED,
+        budget=None,
+        cluster=CLUSTER,
+        trained=NOTHING,
+        **overrides,
     ):
         config = tiny_config.replaced({name.replace("__", "."): value for name, value in overrides.items()})
         space = SearchSpace(fields, trials, scheduling or RunAll())
         search = new_search(config, drawn_people.directory, space, trials, space.drawn(trials, 0))
-        return make_plan(search, drawn_people, layout, cluster, speed, budget or Budget())
+        return make_plan(search, drawn_people, layout, cluster, speed, budget or Budget(), trained)
 
     return plan
 
@@ -54,6 +64,28 @@ def test_whole_trials_of_their_own_end_in_waves(planned):
     assert seconds(plan.at_most) == pytest.approx((3 * WHOLE_S, 5 * WHOLE_S))
     assert plan.likely == plan.at_most
     assert plan.likely.cost is None
+
+
+def test_a_search_that_goes_on_pays_for_what_is_left(planned):
+    """Of five trials two have ended and one is in its second epoch of stage 3."""
+    trained = Trained(frozenset({0, 1}), {2: {"pose": 90, "pretrain": 24, "joint": 45}})
+    plan = planned(OWN_STAGE_1, 5, trained=trained)
+    begun_s = 45 / SPEED.images_per_s["joint"]
+    assert seconds(plan.at_most) == pytest.approx((begun_s + WHOLE_S, begun_s + 2 * WHOLE_S))
+    assert (plan.trials, plan.ended) == (5, 2)
+    assert ("  ended already", "2; time and cost are of what is left") in plan_rows(plan.as_dict())
+    assert planned(OWN_STAGE_1, 2, trained=trained).at_most.device_hours == 0
+
+
+def test_what_was_trained_is_read_from_the_folder(tmp_path):
+    assert trained_in(tmp_path) == Trained()
+    for number, stages in enumerate([["pose"], ["pose", "pose", "joint"], ["pose"]]):
+        folder = tmp_path / "trials" / f"trial_{number:05d}"
+        folder.mkdir(parents=True)
+        write_history(folder, [EpochRecord(stage, 1, 8, 90, 9.0, 0.1, 30.0, {}, {}) for stage in stages])
+    write_ending(tmp_path / "endings.jsonl", "trial_00000", "stopped early")
+    write_ending(tmp_path / "endings.jsonl", "trial_00002", "failed")
+    assert trained_in(tmp_path) == Trained(frozenset({0}), {1: {"pose": 180, "joint": 90}, 2: {"pose": 90}})
 
 
 def test_a_trial_is_charged_for_its_gpus_or_else_for_its_cpus(planned):
