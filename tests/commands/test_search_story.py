@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from command_runs import run, settings
 
+from ray_advpose.data.shard_writer import write_shards
+from ray_advpose.data.sources.synthetic import generate_synthetic
+
 pytestmark = pytest.mark.ray
 
 SPACE = """
@@ -185,6 +188,27 @@ def test_as_many_trials_as_were_asked_for_are_started(folder, command):
     code, output = run(*command, "--out", "few", "--price", 1, "--max-cost", 1e-6, cwd=folder)
     assert code == 0, output
     assert "--max-cost 1e-06 is reached by what was trained before" in output
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_with_other_data_if_that_is_allowed(folder, command):
+    code, output = run(*command, "--out", "grown", "--max-trials", 1, cwd=folder)
+    assert code == 0, output
+    before = histories(folder / "grown")
+    write_shards(generate_synthetic(persons=200, seed=1), folder / "more", box_px=48)
+    more = ("tune.py", "--resume", "grown", "--data", "more")
+    code, output = run(*more, cwd=folder)
+    assert code == 2
+    assert "--allow-change data" in output
+    assert histories(folder / "grown") == before
+    code, output = run(*more, "--allow-change", "data", cwd=folder)
+    assert code == 0, output
+    after = histories(folder / "grown")
+    assert len(after) == 3
+    # What had ended stays as it was; an epoch of the others has as many steps as the new data.
+    assert after["trial_00000"] == before["trial_00000"]
+    old, new = (records[0]["step"] for records in (after["trial_00000"], after["trial_00001"]))
+    assert (old, new) == (120 // 24, 150 // 24)
 
 
 @pytest.mark.slow

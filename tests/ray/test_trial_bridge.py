@@ -88,6 +88,17 @@ class Recorder(tune.Callback):
         self.rows.append({**result, "arrived": time.time(), "newest_written": newest})
 
 
+class Noter(tune.Callback):
+    """Notes every result in a file, which outlives the driver."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        with self._file.open("a") as file:
+            file.write(json.dumps({"trial": trial.trial_id, "step": result["step"], "start": result["start"]}) + "\n")
+
+
 class TrialKiller(Recorder):
     """Kills the trial's process at its second result and watches what becomes of its workers."""
 
@@ -247,7 +258,7 @@ def hang(assignment: Assignment, session: Session) -> None:
 @pytest.mark.slow
 def test_workers_that_do_not_leave_lose_their_resources(tmp_path: Path) -> None:
     layout = GroupLayout(str(tmp_path), 1, {"CPU": 1}, use_gpu=False, max_failures=0)
-    group = WorkerGroup("hanging", layout, hang)
+    group = WorkerGroup("hanging", layout, f"{__name__}:hang")
     started = tmp_path / "started"
     group.assign(Assignment("trial", 0, {}, "", str(started), None, ""))
     wait_for(started.exists)
@@ -261,7 +272,7 @@ def test_workers_that_do_not_leave_lose_their_resources(tmp_path: Path) -> None:
 def interrupted_search(address: str, folder: str) -> None:
     """The driver that `test_restored_search_goes_on` interrupts."""
     ray.init(address, log_to_driver=False)
-    search(trainable(Path(folder), 1, "count"), Path(folder), [0.2, 0.3], Recorder())
+    search(trainable(Path(folder), 1, "count"), Path(folder), [0.2, 0.3], Noter(Path(folder) / "noted.jsonl"))
 
 
 @pytest.mark.slow
@@ -280,8 +291,8 @@ def test_restored_search_goes_on(tmp_path: Path) -> None:
     assert not results.errors
     assert [result.metrics["step"] for result in results] == [TOTAL, TOTAL]
     first, second = results
-    known = [json.loads(line) for line in Path(first.path, "result.json").read_text(encoding="utf-8").splitlines()]
-    before = max(row["step"] for row in known if row["start"] == 0)
+    known = [json.loads(line) for line in (tmp_path / "noted.jsonl").read_text().splitlines()]
+    before = max(row["step"] for row in known if row["start"] == 0 and row["trial"] == first.metrics["trial_id"])
     print(f"interrupted after step {before}, went on from {first.metrics['start']}")
     assert first.metrics["start"] == before
     assert second.metrics["start"] == 0
