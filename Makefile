@@ -21,10 +21,10 @@ help: ## Print this list
 tune: .venv/run-stamp ## Search on drawn people, nothing to download; options in ARGS="--trials 4"
 	$(BIN)/python launch/tune.py $(ARGS)
 
-test: lint ## Lint, then the unit tests and the fast Ray tests, as CI does
+test: lint .venv/browser-stamp ## Lint, then the unit tests and the fast Ray tests, as CI does
 	$(PYTEST) -m "not slow"
 
-test-all: lint ## Lint, then every test
+test-all: lint .venv/browser-stamp ## Lint, then every test
 	$(PYTEST)
 
 lint: .venv/dev-stamp ## Check style, types and imports
@@ -53,3 +53,16 @@ clean: ## Remove .venv and all caches; data/ and runs/ stay
 .venv/dev-stamp: .venv/run-stamp
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	@touch $@
+
+# The browser that reads the reports, from Debian's packages. Its tests skip without one, so that this never fails;
+# the stamp is not touched then, and so the reason is said every time.
+APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20
+.venv/browser-stamp: | .venv/dev-stamp
+	@there() { command -v chromium && command -v chromedriver; } >/dev/null; \
+	why="chromium and chromedriver are not on PATH, and only root can install them, with apt-get"; \
+	if ! there && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing chromium for the browser tests"; \
+		said=$$({ timeout 300 $(APT) update && $(APT) install -y --no-install-recommends chromium chromium-driver; } 2>&1) || \
+			why="apt-get failed. $$(printf '%s\n' "$$said" | grep -m 1 '^E: ')"; \
+	fi; \
+	if there; then touch $@; else echo "The browser tests will be skipped: $$why"; fi

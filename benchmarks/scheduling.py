@@ -165,7 +165,7 @@ def _run(search: Search, output: Path) -> list[tuple[int, float, float, float]]:
     watch = Watch()
     scheduler: TrialScheduler = make_scheduler(search.space, search.trials, search.config, output, output)
     meter = Meter(output, Budget(max_hours=24), devices_each=1)
-    progress = SearchProgress(search, output, _SLOTS, Silent(), meter.left)
+    progress = SearchProgress(search, output, _SLOTS, Silent(), search.trials, meter.left)
     end = OrderlyEnd(StopBoard(output), StopRequest(), meter, lambda trial: False, print)
     for name in ("on_trial_result", "on_trial_complete", "choose_trial_to_run"):
         watch.timed(scheduler, name)

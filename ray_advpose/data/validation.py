@@ -98,7 +98,7 @@ class ScoredSplit:
         rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         count = self._shards.count(self._split)
         mine = np.arange(rank, count, workers)
-        found = predict(pose_net, self._batches(mine), self._task, flip_test)
+        found = predict(pose_net, self._batches(mine), self._task, flip_test).joints_px
         if workers == 1:
             return found
         parts: list[np.ndarray] = [found] * workers

@@ -62,7 +62,9 @@ def parse_fault(text: str) -> Fault:
     """Read ``worker@120``; `UserError` if it is no fault."""
     name, _, step = text.partition("@")
     if name not in set(Kind):
-        raise UserError(f"--fault {text}: unknown fault {name!r}{nearest(name, map(str, Kind))}; there are {', '.join(Kind)}")
+        raise UserError(
+            f"--fault {text}: unknown fault {name!r}{nearest(name, map(str, Kind))}; there are {', '.join(Kind)}"
+        )
     if not step.isdigit():
         raise UserError(f"--fault {text}: expected FAULT@STEP, such as {name}@120")
     return Fault(Kind(name), int(step))

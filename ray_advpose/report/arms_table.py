@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,7 +19,12 @@ ArmScores = Mapping[str, Mapping[int, Score]]
 
 
 def arms_table(scores: ArmScores, block: str) -> str:
-    """Return a Markdown table with a row for each arm and one of the paper's below it.
+    """Return `arms_rows` as a Markdown table."""
+    return markdown_table(*arms_rows(scores, block))
+
+
+def arms_rows(scores: ArmScores, block: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of a table with a row for each arm and one of the paper's below it.
 
     A cell is the mean over seeds. The gain is of ``mean_joint``, on the seeds that an arm and the
     baseline have in common, with the 95 % interval of a paired bootstrap.
@@ -30,14 +35,14 @@ def arms_table(scores: ArmScores, block: str) -> str:
     """
     some = next(iter(next(iter(scores.values())).values()))
     header = ["arm", "", *some.groups, f"mean_joint{some.joints_counted}", "gain over random, 95 % interval", "by seed"]
-    rows: list[Sequence[str]] = []
+    rows: list[list[str]] = []
     for arm, by_seed in scores.items():
         means = np.mean([[*score.groups.values(), score.mean_joint] for score in by_seed.values()], axis=0)
         rows.append([arm, _seeds(len(by_seed)), *map(figure, means.tolist()), *_gain(scores, arm)])
         paper = PAPER_TABLE_1[block][arm]
         gain = "" if arm == BASELINE else f"{paper[-1] - PAPER_TABLE_1[block][BASELINE][-1]:+.1f}"
         rows.append(["", "paper", *(f"{value:.1f}" for value in paper), gain, ""])
-    return markdown_table(header, rows)
+    return header, rows
 
 
 def arms_json(scores: ArmScores) -> str:

@@ -40,6 +40,20 @@ def draw_skeleton(
     return drawn
 
 
+def draw_skeletons(picture: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return a copy of a picture with the skeletons of some persons on it.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        joints: (P, J, 2) joints in the picture's pixels.
+        skeleton: Joint order and limbs.
+    """
+    drawn = np.ascontiguousarray(picture)
+    for person in joints:
+        drawn = draw_skeleton(drawn, person, skeleton)
+    return drawn
+
+
 def picture_grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Return pictures of one size side by side, row by row, with a dark line between them."""
     side = pictures[0].shape[0]

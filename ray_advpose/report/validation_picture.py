@@ -1,4 +1,4 @@
-"""What a checkpoint predicts on a split, as one picture."""
+"""What a checkpoint predicts on a split, drawn over its persons."""
 
 from __future__ import annotations
 
@@ -32,6 +32,24 @@ def prediction_picture(
     """
     count = shards.count(split)
     chosen = np.unique(np.linspace(0, count - 1, min(persons, count)).round().astype(int))
+    return picture_grid(person_pictures(shards, split, chosen, predictions_px), columns)
+
+
+def person_pictures(
+    shards: ShardSet, split: Split, chosen: np.ndarray, predictions_px: np.ndarray, with_truth: bool = True
+) -> list[np.ndarray]:
+    """Draw predictions over some persons of a split.
+
+    Args:
+        shards: Prepared data.
+        split: The split that was predicted.
+        chosen: (n,) places in it.
+        predictions_px: (N, J, 2) predictions for all of the split, in original-image pixels.
+        with_truth: Whether annotated joints are drawn, as white crosses.
+
+    Returns:
+        n square RGB pictures of one size.
+    """
     found = read_persons(shards, split, chosen)
     canvas = shards.manifest.canvas
     skeleton = skeleton_named(shards.manifest.skeleton)
@@ -43,7 +61,7 @@ def prediction_picture(
     for place, person in enumerate(chosen):
         matrix = found.image_from_canvas[place]
         predicted_cv = np.linalg.solve(matrix[:, :2], (predictions_px[person] - matrix[:, 2]).T).T
-        truth = np.where(found.annotated[place][:, None], found.joints_cv[place], np.nan)
+        truth = np.where(found.annotated[place][:, None], found.joints_cv[place], np.nan) * zoom + shift
         half = 0.5 * (zoom - 1)
         picture = cv2.warpAffine(
             found.canvas[place],
@@ -51,5 +69,6 @@ def prediction_picture(
             (_SIDE_PX, _SIDE_PX),
             flags=cv2.INTER_LINEAR,
         )
-        pictures.append(draw_skeleton(picture, predicted_cv * zoom + shift, skeleton, truth * zoom + shift))
-    return picture_grid(pictures, columns)
+        drawn_px = predicted_cv * zoom + shift
+        pictures.append(draw_skeleton(picture, drawn_px, skeleton, truth if with_truth else None))
+    return pictures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,10 +31,22 @@ class EvaluationBatch:
     image_from_canvas: Tensor
 
 
+class Predictions(NamedTuple):
+    """What a pose network makes of N persons.
+
+    Attributes:
+        joints_px: (N, J, 2) float64 in original-image pixels.
+        confidence: (N, J) float32, the heatmaps' peaks, as trained about 1 where a joint is found; 0 to 1.
+    """
+
+    joints_px: np.ndarray
+    confidence: np.ndarray
+
+
 @torch.no_grad()
 def predict(
     pose_net: BridgedPoseNet, batches: Iterable[EvaluationBatch], task: Task, flip_test: bool = False
-) -> np.ndarray:
+) -> Predictions:
     """Predict joints from un-augmented crops.
 
     Args:
@@ -42,13 +55,12 @@ def predict(
         task: Config and data geometry.
         flip_test: Average the heatmaps with those of the mirrored crop.
 
-    Returns:
-        (N, J, 2) float64 joints in original-image pixels.
     """
     device = next(pose_net.parameters()).device
     side = task.config.net.input_px
     mirror = torch.from_numpy(task.skeleton.mirror).to(device)
     found: list[np.ndarray] = []
+    peaks: list[np.ndarray] = []
     with evaluating(pose_net):
         for batch in batches:
             still = canonical(len(batch.canvas), device)
@@ -63,5 +75,8 @@ def predict(
             joints_cv = transform_points(invert(matrix), joints_in)
             joints_px = transform_points(batch.image_from_canvas, joints_cv.cpu().double())
             found.append(joints_px.numpy())
-    joints = len(task.skeleton.joints)
-    return np.concatenate(found) if found else np.empty((0, joints, 2))
+            peaks.append(heatmaps.float().amax(dim=(2, 3)).nan_to_num(0.0).clamp(0, 1).cpu().numpy())
+    if not found:
+        joints = len(task.skeleton.joints)
+        return Predictions(np.empty((0, joints, 2)), np.empty((0, joints), np.float32))
+    return Predictions(np.concatenate(found), np.concatenate(peaks))
