@@ -1,14 +1,19 @@
-"""Sixty drawn people as shards, a config small enough to train on them, an object store, and the order of tests."""
+"""What tests in more than one place need: drawn people, a tiny config, an object store, a browser; and their order."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 
 import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 
 from ray_advpose.config import Config, config_from_dict
 from ray_advpose.data.shard_writer import write_shards
@@ -69,6 +74,28 @@ def _wait_for(port: int) -> None:
                 return
         time.sleep(0.1)
     raise AssertionError("the server has not started")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """A headless Chromium of the system's; with its driver's place given selenium downloads nothing."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not on PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # What it leaves behind in the folder for temporary files goes with that folder.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        service = webdriver.ChromeService(executable_path=driver, env={**os.environ, "TMPDIR": folder})
+        try:
+            started = webdriver.Chrome(options, service)
+        except WebDriverException as error:
+            pytest.skip(f"chromium does not start: {error.msg}")
+        yield started
+        started.quit()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -93,7 +93,7 @@ class RunRecords:
         picture = inputs_picture(seen, skeleton)
         self._events.add_image("inputs", picture, step, dataformats="HWC")
         partial = self._folder / f".partial-{INPUTS}"
-        cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
         partial.replace(self._folder / INPUTS)
 
     def stretch(self, stretch: Stretch) -> None:

@@ -201,7 +201,8 @@ def _data_facts(data: Path, troubles: list[str]) -> tuple[list[tuple[str, str]],
         troubles.append(f"The data cannot be read: {error}.")
         return [("data", str(data))], "", "score"
     counts = ", ".join(f"{shards.count(split):,} {split}" for split in ("train", "val", "test"))
-    return [("data", f"{data} ({counts})")], shards.fingerprint, score_name(shards.manifest.protocol)
+    name = f"{shards.manifest.source}, fingerprint {shards.fingerprint}"
+    return [("data", f"{name}: {counts}")], shards.fingerprint, score_name(shards.manifest.protocol)
 
 
 def _predicted(path: Path, troubles: list[str]) -> Predicted | None:

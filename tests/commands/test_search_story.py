@@ -6,10 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_runs import run, settings
+from figure_five import rotation_losses
+from read_page import seen_in
 
 from ray_advpose.data.shard_writer import write_shards
+from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
 
 pytestmark = pytest.mark.ray
@@ -92,6 +96,39 @@ def test_the_plan_counts_what_the_search_then_used(planned, undisturbed):
     assert "undisturbed" in planned["speed_source"]
     assert planned["likely"] == planned["at_most"], "nobody is stopped"
     assert planned["likely"]["cost"] == pytest.approx(2 * planned["likely"]["device_hours"])
+
+
+def test_what_was_measured_for_figure_5_is_what_the_checkpoint_gives(folder, people, undisturbed):
+    trial = folder / "undisturbed" / "trials" / "trial_00000"
+    record = json.loads((trial / "history.json").read_text())[-1]
+    probe = record["probe"]
+    checkpoint = trial / "checkpoints" / f"step_{record['step']:09d}"
+    expected = rotation_losses(checkpoint, ShardSet.open(people), probe["images"], probe["rotations_deg"])
+    assert probe["loss_rotation"] == pytest.approx(expected, rel=1e-4)
+    assert np.ptp(expected) > 0.01 * np.mean(expected), "the bins cannot be told apart"
+
+
+def test_a_report_shows_the_search(folder, undisturbed, browser):
+    code, output = run("report.py", "undisturbed", "--price", 1, cwd=folder)
+    assert code == 0, output
+    assert "All 3 trials have ended." in output
+    seen = seen_in(browser, folder / "undisturbed" / "report.html")
+    assert seen.title == seen.headings[0] == "Search undisturbed"
+    assert {
+        "Ranked trials",
+        "Scores beside the paper's",
+        "What is hard, and what the augmentation networks make of it",
+        "Persons that changed most",
+        "What the networks saw",
+        "Settings to copy",
+        "Cost",
+    } <= set(seen.headings)
+    best = max(record["metric"] for trial in undisturbed.values() for record in trial)
+    assert f"{best:.2f}" in seen.cells
+    assert {"trial_00000", "trial_00001", "trial_00002", "paper, ASR and AHO", "87.8"} <= set(seen.cells)
+    written = (folder / "undisturbed" / "report.md").read_text()
+    for name in re.findall(r"\]\((report_files/[^)]+)\)", written):
+        assert (folder / "undisturbed" / name).stat().st_size > 1000
 
 
 def test_a_plan_in_words_names_what_is_structural(folder, command, undisturbed):
