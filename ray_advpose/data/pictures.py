@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from ray_advpose.errors import UserError, nearest
 
 Bbox = tuple[float, float, float, float]
 """Left, top, width and height in pixels."""
+
+_LARGEST_BOX = 100
+"""Times the picture's longer side: beyond, a person in it would be less than a pixel of the network's input."""
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -58,7 +61,10 @@ def read_picture(path: Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or 'cannot be read'}") from None
     # From memory OpenCV refuses a cut-off JPEG; from a file it pads it with grey.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         raise UserError(f"{path}: its {len(data)} bytes are not a whole picture")
     return np.asarray(image)
@@ -78,15 +84,15 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Bbox]]:
 
     Args:
         path: A JSON list of objects with ``bbox``, [left, top, width, height], and ``file_name`` (or an
-            ``image_id`` that is one), as COCO's detections have; or an object with such a list as
-            ``annotations``.
+            ``image_id`` that is one), as COCO's detections have; or one of COCO's own files, in which
+            ``annotations`` is such a list and ``images`` tells the file name of each ``image_id``.
         pictures: Whose boxes are looked for, by file name.
 
     Returns:
         For every picture its boxes, in the file's order; none for one that the file does not name.
 
     Raises:
-        UserError: The file cannot be read, names a picture that was not given, or has a box that is none.
+        UserError: The file cannot be read, names none of the pictures, or has a box that is none.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -99,16 +105,32 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Bbox]]:
     for picture in pictures:
         if by_name.setdefault(picture.name, picture) != picture:
             raise UserError(f"{path} names pictures by file name, and two are called {picture.name}")
+    names = _file_names(content, path)
+    others: list[str] = []
     boxes: dict[Path, list[Bbox]] = {picture: [] for picture in pictures}
     for place, entry in enumerate(entries):
         where = f"{path}: detection {place}"
         if not isinstance(entry, Mapping):
             raise UserError(f"{where}: expected an object, found {entry!r:.40}")
-        name = entry.get("file_name", entry.get("image_id"))
-        if name not in by_name:
-            raise UserError(f"{where}: file_name = {name!r} is none of the pictures{nearest(str(name), by_name)}")
-        boxes[by_name[name]].append(_bbox_in(entry, where))
+        name = str(entry.get("file_name", entry.get("image_id")))
+        name = names.get(name, name)
+        # A file of a whole data set serves for some of its pictures.
+        if name in by_name:
+            boxes[by_name[name]].append(_bbox_in(entry, where))
+        else:
+            others.append(name)
+    if others and not any(boxes.values()):
+        raise UserError(f"{path} has no box of these pictures; it names {others[0]!r}{nearest(others[0], by_name)}")
     return boxes
+
+
+def _file_names(content: Any, path: Path) -> dict[str, str]:
+    """Return what ``images`` calls each picture, by its id as text."""
+    images = content.get("images", []) if isinstance(content, Mapping) else []
+    try:
+        return {str(image["id"]): Path(image["file_name"]).name for image in images}
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path}: images: expected objects with id and file_name ({error!r})") from None
 
 
 def _bbox_in(entry: Mapping[str, Any], where: str) -> Bbox:
@@ -117,7 +139,10 @@ def _bbox_in(entry: Mapping[str, Any], where: str) -> Bbox:
     if not numbers:
         raise UserError(f"{where}: bbox = {bbox!r:.60}, expected four numbers")
     assert bbox is not None
-    left, top, width, height = map(float, bbox)
+    try:
+        left, top, width, height = map(float, bbox)
+    except OverflowError:
+        raise UserError(f"{where}: bbox = {bbox!r:.60}, expected finite numbers") from None
     return _checked((left, top, width, height), f"{where}: bbox = {bbox}")
 
 
@@ -127,6 +152,26 @@ def _checked(box: Bbox, where: str) -> Bbox:
     if min(box[2:]) <= 0:
         raise UserError(f"{where}: width and height must be more than 0")
     return box
+
+
+def check_pictures(
+    wanted: Sequence[tuple[Path, Sequence[Bbox | None]]],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Decode all pictures and check all boxes, so that a mistake shows before the first is predicted.
+
+    Args:
+        wanted: Files, each with the boxes of its persons; None is the whole picture.
+        progress: Called with the pictures done and the total.
+
+    Raises:
+        UserError: A picture cannot be read, or a box does not fit it.
+    """
+    for done, (path, boxes) in enumerate(wanted, start=1):
+        image_bgr = read_picture(path)
+        for box in boxes:
+            boxed_person(path, image_bgr, box, joints=0)
+        progress(done, len(wanted))
 
 
 def boxed_person(path: Path, image_bgr: np.ndarray, box: Bbox | None, joints: int) -> Person:
@@ -141,7 +186,7 @@ def boxed_person(path: Path, image_bgr: np.ndarray, box: Bbox | None, joints: in
         joints: J, of the network that will look for them.
 
     Raises:
-        UserError: The box lies outside of the picture.
+        UserError: The box lies outside of the picture, or is far smaller or larger than a person can be.
     """
     height, width = image_bgr.shape[:2]
     if box is None:
@@ -150,6 +195,11 @@ def boxed_person(path: Path, image_bgr: np.ndarray, box: Bbox | None, joints: in
         left, top, box_width, box_height = box
         if left >= width or top >= height or left + box_width <= 0 or top + box_height <= 0:
             raise UserError(f"{path}: the box {box} lies outside of the picture's {width} x {height} pixels")
+        if not 1 <= max(box_width, box_height) <= _LARGEST_BOX * max(width, height):
+            raise UserError(
+                f"{path}: the box {box} has a longer side of {max(box_width, box_height):g} pixels, expected 1 to"
+                f" {_LARGEST_BOX} times the picture's {width} x {height}"
+            )
         center_px = np.array([left + box_width / 2, top + box_height / 2])
         side = BOX_MARGIN * max(box_width, box_height)
     nowhere = np.zeros((joints, 2))

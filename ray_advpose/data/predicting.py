@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,9 @@ from ray_advpose.training.pose_step import Task
 from ray_advpose.training.restoring import load_networks
 from ray_advpose.training.state import make_state
 
+# Pictures that wait until a batch is full; of large ones fewer are held than would fill it.
+_HELD_BYTES = 256 << 20
+
 
 @dataclass(frozen=True)
 class PicturePrediction:
@@ -41,6 +45,9 @@ class PicturePrediction:
     boxes: list[Bbox]
     joints_px: np.ndarray
     confidence: np.ndarray
+
+
+_Held = tuple[Path, np.ndarray, list[Person]]
 
 
 class Predictor:
@@ -79,23 +86,38 @@ class Predictor:
 
         Args:
             wanted: Files, each with the boxes of its persons; None is the whole picture.
-            batch_size: How many persons go through the network at a time, of one picture.
+            batch_size: How many persons go through the network at a time, of one picture or of several.
 
         Raises:
-            UserError: A picture cannot be read, or a box lies outside of it.
+            UserError: A picture cannot be read, or a box does not fit it.
         """
+        held: list[_Held] = []
         for path, boxes in wanted:
             image_bgr = read_picture(path)
             persons = [boxed_person(path, image_bgr, box, len(self.skeleton.joints)) for box in boxes]
-            batches = (
-                self._batch(image_bgr, persons[start : start + batch_size])
-                for start in range(0, len(persons), batch_size)
-            )
-            found = predict(self._pose_net, batches, self._task, self._flip_test)
-            yield PicturePrediction(path, image_bgr, [_square(each) for each in persons], *found)
+            held.append((path, image_bgr, persons))
+            if (
+                sum(len(persons) for _, _, persons in held) >= batch_size
+                or sum(image_bgr.nbytes for _, image_bgr, _ in held) >= _HELD_BYTES
+            ):
+                yield from self._predicted(held, batch_size)
+                held = []
+        yield from self._predicted(held, batch_size)
 
-    def _batch(self, image_bgr: np.ndarray, persons: Sequence[Person]) -> EvaluationBatch:
-        cuts = [cut_canvas(image_bgr, each, self._geometry.box_px, self._geometry.canvas_px) for each in persons]
+    def _predicted(self, held: Sequence[_Held], batch_size: int) -> Iterator[PicturePrediction]:
+        shown = [(image_bgr, person) for _, image_bgr, persons in held for person in persons]
+        batches = (self._batch(shown[start : start + batch_size]) for start in range(0, len(shown), batch_size))
+        found = predict(self._pose_net, batches, self._task, self._flip_test)
+        ends = accumulate(chain([0], (len(persons) for _, _, persons in held)))
+        for (path, image_bgr, persons), (start, end) in zip(held, pairwise(ends), strict=True):
+            squares = [_square(each) for each in persons]
+            yield PicturePrediction(path, image_bgr, squares, found.joints_px[start:end], found.confidence[start:end])
+
+    def _batch(self, shown: Sequence[tuple[np.ndarray, Person]]) -> EvaluationBatch:
+        cuts = [
+            cut_canvas(image_bgr, person, self._geometry.box_px, self._geometry.canvas_px)
+            for image_bgr, person in shown
+        ]
         canvases = np.stack([cv2.cvtColor(cut.canvas_bgr, cv2.COLOR_BGR2RGB) for cut in cuts])
         return EvaluationBatch(
             torch.from_numpy(canvases), torch.from_numpy(np.stack([c.image_from_canvas for c in cuts]))

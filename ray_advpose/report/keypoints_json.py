@@ -14,6 +14,11 @@ _SEEN = 2
 """COCO's v: 2 is labelled and visible, 0 is not there."""
 
 
+def in_picture(joints_px: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return (..., J) bool: which of the (..., J, 2) joints fall on a pixel; one that is not finite does not."""
+    return np.asarray(((joints_px >= 0) & (joints_px < [width, height])).all(axis=-1))
+
+
 def coco_keypoints(predictions: Iterable[PicturePrediction], skeleton: Skeleton) -> dict[str, Any]:
     """Return ``images``, ``annotations`` and ``categories``, numbered from 1.
 
@@ -30,8 +35,7 @@ def coco_keypoints(predictions: Iterable[PicturePrediction], skeleton: Skeleton)
         height, width = picture.image_bgr.shape[:2]
         images.append({"id": len(images) + 1, "file_name": picture.path.name, "width": width, "height": height})
         for box, joints_px, confidence in zip(picture.boxes, picture.joints_px, picture.confidence, strict=True):
-            inside = np.isfinite(joints_px).all(axis=1) & (joints_px >= 0).all(axis=1)
-            inside &= (joints_px <= [width, height]).all(axis=1)
+            inside = in_picture(joints_px, width, height)
             keypoints = [
                 value
                 for (x, y), there in zip(joints_px.tolist(), inside.tolist(), strict=True)

@@ -30,6 +30,10 @@ from ray_advpose.search.stored import Search, has_search, read_search
 from ray_advpose.training.history import EpochRecord
 
 _RUNNING = "running"
+_TRAINED_LONGER = (
+    "It had trained longer by then, so the gain is not one over random augmentation; `launch/train.py --arms` measures"
+    " that."
+)
 _BEFORE, _AFTER = "before stage 3", "after stage 3"
 
 
@@ -74,7 +78,7 @@ def _run_account(folder: Path, price: float | None) -> Account:
         facts=[*data, ("config", f"preset {config.preset}, seed {config.run.seed}")],
         outcomes=[TrialOutcome(name, ending, {}, history)],
         compared=_before_and_after(folder / BEFORE_JOINT, folder / LATEST, troubles),
-        compared_is="This run, when its stage 3 began and at the end of the last epoch of it.",
+        compared_is=f"This run, when its stage 3 began and at the end of the last epoch of it. {_TRAINED_LONGER}",
         joint_history=history,
         joint_name="this run",
         inputs=_bytes(folder / INPUTS),
@@ -123,6 +127,7 @@ def _search_account(folder: Path, search: Search, price: float | None) -> Accoun
         )
         compared_is = (
             f"The best trial, {best.trial_id}, when stage 3 began and at the end of the last epoch of it."
+            f" {_TRAINED_LONGER}"
             if best
             else ""
         )

@@ -36,7 +36,8 @@ class Predictions(NamedTuple):
 
     Attributes:
         joints_px: (N, J, 2) float64 in original-image pixels.
-        confidence: (N, J) float32, the heatmaps' peaks, as trained about 1 where a joint is found; 0 to 1.
+        confidence: (N, J) float32, the heatmaps' peaks, as trained about 1 where a joint is found; 0 to 1,
+            and 0 where a joint is not finite.
     """
 
     joints_px: np.ndarray
@@ -55,6 +56,8 @@ def predict(
         task: Config and data geometry.
         flip_test: Average the heatmaps with those of the mirrored crop.
 
+    Returns:
+        Joints and confidence of all persons; NaN joints where a heatmap is not finite.
     """
     device = next(pose_net.parameters()).device
     side = task.config.net.input_px
@@ -75,7 +78,8 @@ def predict(
             joints_cv = transform_points(invert(matrix), joints_in)
             joints_px = transform_points(batch.image_from_canvas, joints_cv.cpu().double())
             found.append(joints_px.numpy())
-            peaks.append(heatmaps.float().amax(dim=(2, 3)).nan_to_num(0.0).clamp(0, 1).cpu().numpy())
+            peak = torch.where(joints_in.isfinite().all(dim=2), heatmaps.float().amax(dim=(2, 3)), 0.0)
+            peaks.append(peak.clamp(0, 1).cpu().numpy())
     if not found:
         joints = len(task.skeleton.joints)
         return Predictions(np.empty((0, joints, 2)), np.empty((0, joints), np.float32))

@@ -9,9 +9,11 @@ import torch
 from command_runs import run
 
 from ray_advpose.data.identity import identity_of
+from ray_advpose.data.persons import BOX_MARGIN
 from ray_advpose.data.shards import read_persons
+from ray_advpose.pose.heatmap import decode
 from ray_advpose.training.checkpoint import write_checkpoint
-from ray_advpose.training.restoring import take_snapshot
+from ray_advpose.training.restoring import load_networks, take_snapshot
 from ray_advpose.training.state import make_state
 
 
@@ -43,7 +45,7 @@ def joints(annotation):
 def test_pictures_of_any_size(tmp_path, checkpoint, person, size):
     cv2.imwrite(str(tmp_path / "a.png"), cv2.resize(person, size))
     content, output = predicted(tmp_path, checkpoint, "a.png")
-    assert "1 person in 1 pictures" in output
+    assert "1 person in 1 picture:" in output
     (annotation,) = content["annotations"]
     assert annotation["bbox"][2] == max(size)
     assert len(annotation["keypoints"]) == 3 * 14
@@ -94,6 +96,8 @@ def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, checkpoint, perso
     for arguments, words in [
         (("a.png", "cut.jpg"), "cut.jpg: its 200 bytes are not a whole picture"),
         (("a.png", "--box", "900,0,5,5"), "lies outside of the picture"),
+        (("a.png", "--box=-1e12,-1e12,3e12,3e12"), "expected 1 to 100 times the picture's"),
+        (("a.png", "--out", "."), "--out . is the folder of a.png"),
         (("a.png", "b.png", "--box", "1,1,5,5"), "--box is for one picture"),
         (("a.png", "--batch-size", 0), "--batch-size 0"),
         (("a.png", "--out", "b.png"), "--out b.png is a file"),
@@ -104,6 +108,42 @@ def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, checkpoint, perso
         assert words in output
         assert len(output.splitlines()) == 1
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_joint_is_where_the_network_sees_it(tmp_path, checkpoint, tiny_config):
+    """Where box and picture are the canvas the network's input is the picture's middle, with nothing to compute."""
+    picture = np.random.default_rng(0).integers(0, 256, (72, 72, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    side = 32 / BOX_MARGIN
+    content, _ = predicted(tmp_path, checkpoint, f"--box={36 - side / 2},{36 - side / 2},{side},{side}", "a.png")
+    state = make_state(tiny_config, 14, torch.device("cpu"))
+    load_networks(checkpoint, state)
+    seen = torch.tensor(picture[20:52, 20:52, ::-1] / 255.0, dtype=torch.float32).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        heatmaps = state.pose_net.eval()(seen)[:, -1]
+    (annotation,) = content["annotations"]
+    expected = decode(heatmaps, "exact")[0].numpy() * 4 + 20
+    np.testing.assert_allclose(joints(annotation)[:, :2], expected, atol=0.02)
+    peaks = heatmaps[0].amax(dim=(1, 2)).clamp(0, 1)
+    np.testing.assert_allclose(annotation["keypoint_scores"], peaks, atol=2e-4)
+    assert annotation["score"] == pytest.approx(float(peaks.mean()), abs=2e-4)
+
+
+def test_persons_do_not_depend_on_batches(tmp_path, checkpoint, person):
+    rng = np.random.default_rng(0)
+    boxes = []
+    for name, persons in (("a.png", 3), ("b.png", 0), ("c.png", 1), ("d.png", 2)):
+        cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+        boxes += [{"file_name": name, "bbox": [5 * k, 4, 40 + k, 30]} for k in range(persons)]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    pictures = [f"{name}.png" for name in "abcd"]
+    one, many = (
+        predicted(tmp_path, checkpoint, *pictures, "--boxes", "boxes.json", "--batch-size", size)[0] for size in (1, 4)
+    )
+    assert [each["image_id"] for each in one["annotations"]] == [1, 1, 1, 3, 4, 4]
+    for alone, together in zip(one["annotations"], many["annotations"], strict=True):
+        assert alone["image_id"] == together["image_id"]
+        np.testing.assert_allclose(joints(alone), joints(together), atol=0.02)
 
 
 @pytest.mark.gpu

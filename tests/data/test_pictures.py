@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -9,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_advpose.data.persons import BOX_MARGIN
-from ray_advpose.data.pictures import boxed_person, listed_pictures, parse_box, read_boxes, read_picture
+from ray_advpose.data.pictures import (
+    boxed_person,
+    check_pictures,
+    listed_pictures,
+    parse_box,
+    read_boxes,
+    read_picture,
+)
 from ray_advpose.errors import UserError
 
 PICTURE = np.zeros((40, 60, 3), np.uint8)
@@ -20,7 +29,7 @@ def written(path, picture):
     return path
 
 
-@given(st.floats(-50, 59), st.floats(-30, 39), st.floats(0.5, 500), st.floats(0.5, 500))
+@given(st.floats(-50, 59), st.floats(-30, 39), st.floats(1, 500), st.floats(1, 500))
 def test_a_box_becomes_the_square_around_its_centre(left, top, width, height):
     if left + width <= 0 or top + height <= 0:
         with pytest.raises(UserError, match="outside of the picture"):
@@ -40,6 +49,25 @@ def test_without_a_box_the_picture_is_the_person():
 def test_a_box_beside_the_picture_is_refused(box):
     with pytest.raises(UserError, match=r"b\.jpg: the box .* 60 x 40"):
         boxed_person("b.jpg", PICTURE, box, 14)
+
+
+@pytest.mark.parametrize("box", [(5, 5, 0.9, 0.5), (5, 5, 1e-300, 1e-300), (-1e4, 0, 2e4, 5), (-8e307, 0, 1.7e308, 5)])
+def test_a_box_that_no_person_fills_is_refused(box):
+    with pytest.raises(UserError, match=r"a\.jpg: the box .* longer side of .* 1 to 100 times"):
+        boxed_person("a.jpg", PICTURE, box, 14)
+
+
+def test_all_pictures_and_boxes_are_checked_before_any_is_predicted(tmp_path):
+    whole = written(tmp_path / "whole.png", PICTURE)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(cv2.imencode(".jpg", PICTURE)[1].tobytes()[:-9])
+    told = []
+    check_pictures([(whole, [None, (1, 1, 5, 5)]), (whole, [])], lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+    with pytest.raises(UserError, match=r"cut\.jpg"):
+        check_pictures([(whole, [None]), (cut, [])])
+    with pytest.raises(UserError, match="outside of the picture"):
+        check_pictures([(whole, [None]), (whole, [(90, 1, 5, 5)])])
 
 
 def test_folders_are_all_their_pictures(tmp_path):
@@ -91,6 +119,15 @@ def test_damage_is_noticed(tmp_path):
             read_picture(tmp_path / name)
 
 
+def test_a_header_that_promises_too_many_pixels_is_damage(tmp_path):
+    data = bytearray(cv2.imencode(".png", PICTURE)[1])
+    data[16:24] = struct.pack(">II", 100_000, 100_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(UserError, match="not a whole picture"):
+        read_picture(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "", "1,2,3,4,5"])
 def test_what_is_no_box_is_refused(text):
     with pytest.raises(UserError, match="expected X,Y,W,H"):
@@ -118,13 +155,25 @@ def test_boxes_are_read_by_file_name(tmp_path):
         assert list(found.values()) == [[(5, 6, 7, 8)], [(1, 2, 3, 4), (9, 9, 9, 9)], []]
 
 
+def test_coco_files_name_pictures_by_number_and_may_hold_others(tmp_path):
+    entries = [{"image_id": 7, "bbox": [1, 2, 3, 4]}, {"image_id": 8, "bbox": [5, 6, 7, 8]}]
+    images = [{"id": 7, "file_name": "val/a.jpg"}, {"id": 8, "file_name": "val/b.jpg"}]
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps({"images": images, "annotations": entries}))
+    assert list(read_boxes(file, [tmp_path / "b.jpg"]).values()) == [[(5, 6, 7, 8)]]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("{", "cannot read boxes"),
+        ('{"images": [3], "annotations": []}', "images: expected objects with id and file_name"),
         ("3", "expected a list"),
         ("[3]", "detection 0: expected an object, found 3"),
         ('[{"file_name": "aa.jpg", "bbox": [1, 2, 3, 4]}]', "did you mean 'a.jpg'"),
+        ('[{"file_name": ["a.jpg"], "bbox": [1, 2, 3, 4]}]', "has no box of these pictures"),
+        ('[{"image_id": 785, "bbox": [1, 2, 3, 4]}]', "it names .785."),
+        (f'[{{"file_name": "a.jpg", "bbox": [1, 2, 3, 1{"0" * 400}]}}]', "expected finite numbers"),
         ('[{"file_name": "a.jpg"}]', "bbox = None, expected four numbers"),
         ('[{"file_name": "a.jpg", "bbox": [1, 2, 3, true]}]', "expected four numbers"),
         ('[{"file_name": "a.jpg", "bbox": [1, 2, 0, 3]}]', "detection 0: bbox .* more than 0"),

@@ -13,6 +13,8 @@ def test_persons_are_written_as_coco_has_them():
     joints_px = np.full((2, 14, 2), 10.126)
     joints_px[0, 1] = [40.5, 3]  # outside of the picture
     joints_px[1, 2] = np.nan
+    joints_px[1, 3] = [39.99, 29.99]
+    joints_px[1, 4] = [10, 30]  # the border itself is outside: pixels end there
     confidence = np.full((2, 14), 0.5, np.float32)
     pictures = [
         PicturePrediction(
@@ -31,7 +33,8 @@ def test_persons_are_written_as_coco_has_them():
     assert [each["image_id"] for each in (first, second)] == [2, 2]
     assert [each["id"] for each in (first, second)] == [1, 2]
     assert first["keypoints"][:6] == [10.13, 10.13, 2, 0, 0, 0]
-    assert second["keypoints"][6:9] == [0, 0, 0]
+    assert second["keypoints"][6:15] == [0, 0, 0, 39.99, 29.99, 2, 0, 0, 0]
+    assert second["num_keypoints"] == 12
     assert (first["num_keypoints"], len(first["keypoints"]), first["score"]) == (13, 3 * 14, 0.5)
     assert first["keypoint_scores"] == [0.5] * 14
     (category,) = content["categories"]
