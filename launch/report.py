@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_advpose.report.page import write_page
-
 from ray_advpose.errors import UserError, run_command
+from ray_advpose.report.page import write_page
 from ray_advpose.report.sections import report_page
 from ray_advpose.search.accounting import account_of
 
