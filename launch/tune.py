@@ -12,7 +12,7 @@ from ray_advpose.data.embedded import embedded_data
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.search.budget import Budget
 from ray_advpose.search.continuing import check_allowed, continued, extended, moved_data, what_is_kept
-from ray_advpose.search.mirror import fetch_search
+from ray_advpose.search.mirror_fetch import fetch_search
 from ray_advpose.search.session import Means, conduct, new_search
 from ray_advpose.search.space import load_space
 from ray_advpose.search.stored import Search, has_search, read_search

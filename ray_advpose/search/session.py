@@ -23,7 +23,8 @@ from ray_advpose.errors import UserError
 from ray_advpose.pose.protocols import score_name
 from ray_advpose.search.budget import Budget, Meter
 from ray_advpose.search.domains import Choice
-from ray_advpose.search.mirror import mirror_of, mirrored
+from ray_advpose.search.mirror import mirrored
+from ray_advpose.search.mirror_fetch import mirror_of
 from ray_advpose.search.plan import devices_of, disk_needed
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace

@@ -11,6 +11,8 @@ import pyarrow.fs
 import pytest
 from command_runs import run, settings, start
 
+from ray_advpose.search.mirror_place import read_owner
+
 SPACE = """
 from ray_advpose.search.domains import Uniform
 from ray_advpose.search.scheduling import RunAll
@@ -67,7 +69,7 @@ def test_a_search_goes_on_from_its_copy_as_if_nothing_had_happened(tmp_path, peo
         if "training starts at step" in line
     ]
     assert any("from fresh weights" not in line for line in starts), "nothing was kept"
-    assert not in_store("owner.json")
+    assert read_owner(files, root)["released"]
     assert in_store("ranked.md")
 
     code, output = run("tune.py", *arguments, "--out", "whole", cwd=tmp_path, timeout_s=300)

@@ -9,7 +9,9 @@ import pyarrow.fs
 import pytest
 
 from ray_advpose.errors import UserError
-from ray_advpose.search.mirror import Mirror, fetch_search, mirror_of, mirrored
+from ray_advpose.search.mirror import Mirror, mirrored
+from ray_advpose.search.mirror_fetch import fetch_search, mirror_of
+from ray_advpose.search.mirror_place import read_owner, storage_of
 
 EVERY_S = 0.2
 
@@ -70,7 +72,7 @@ def wait_for(condition):
 def test_a_copy_gives_the_folder_back(search, place, tmp_path):
     with mirrored(search, place, pytest.fail):
         pass
-    assert "owner.json" not in stored(place)
+    assert read_owner(*storage_of(place))["released"]
     fetch_search(place, tmp_path / "again")
     assert contents(tmp_path / "again") == useful(search)
     assert mirror_of(tmp_path / "again") == mirror_of(search) == place
@@ -92,11 +94,12 @@ def test_what_changes_is_copied_and_what_goes_is_deleted(search, place, tmp_path
 def test_what_is_as_it_was_is_not_copied_again(search, place, tmp_path):
     with mirrored(search, place, pytest.fail):
         pass
-    fetch_search(place, tmp_path / "again")
     files, root = pyarrow.fs.FileSystem.from_uri(place)
     name = "trials/trial_00000/checkpoints/step_000000010/state.pt"
     before = files.get_file_info(f"{root}/{name}").mtime_ns
     for folder in (search, tmp_path / "again"):
+        if folder != search:
+            fetch_search(place, folder)
         time.sleep(1.1)  # times in the store have seconds
         with mirrored(folder, place, pytest.fail):
             pass
@@ -152,7 +155,7 @@ def test_a_failure_is_said_once_and_made_up_for(search, place, monkeypatch):
     assert "cannot be copied" in said[0]
     assert "no route" in said[0]
     assert said[1].endswith("again")
-    assert useful(search).keys() == stored(place)
+    assert useful(search).keys() == stored(place) - {"owner.json"}
 
 
 def test_two_searches_do_not_share_a_place(search, place, tmp_path):
@@ -163,22 +166,118 @@ def test_two_searches_do_not_share_a_place(search, place, tmp_path):
     mirror.close()
 
 
-def test_a_place_whose_search_died_is_taken_over(search, place, tmp_path):
-    dead = Mirror(search, place, lambda line: None, EVERY_S)
-    wait_for(lambda: "search.json" in stored(place))
-    dead.leave()
+def dead(search, place):
+    """A search that was copied once and then killed."""
+    mirror = Mirror(search, place, lambda line: None, EVERY_S)
+    wait_for(lambda: "search.json" in stored(place) and "owner.json" in stored(place))
+    mirror.leave()
     time.sleep(2 * EVERY_S)
+    return mirror
+
+
+def test_a_place_whose_search_died_is_taken_over(search, place, tmp_path):
+    first = dead(search, place)
     said: list[str] = []
-    with_another = tmp_path / "again"
-    fetch_search(place, with_another)
-    mirror = Mirror(with_another, place, said.append, EVERY_S)
+    another = tmp_path / "again"
+    fetch_search(place, another)
+    mirror = Mirror(another, place, said.append, EVERY_S)
     assert "was in use by" in said[0]
-    # Should the first come back to life, it leaves the place alone.
+    # Should the first come back to life, it leaves the place alone, also once that is free.
     (search / "lineage.jsonl").write_text("of the first")
-    assert not dead._try_update()
+    assert not first._try_update()
     mirror.close()
+    assert not first._try_update()
     fetch_search(place, tmp_path / "third")
     assert (tmp_path / "third" / "lineage.jsonl").read_text() == "a\n"
+
+
+def test_a_folder_that_was_overtaken_replaces_nothing(search, place, tmp_path):
+    dead(search, place)
+    fetch_search(place, tmp_path / "again")
+    with mirrored(tmp_path / "again", place, lambda line: None):
+        (tmp_path / "again" / "lineage.jsonl").write_text("a\nb\n")
+    before = stored(place)
+    with pytest.raises(UserError, match="was gone on with on"):
+        Mirror(search, place, pytest.fail, EVERY_S)
+    with pytest.raises(UserError, match="was gone on with on"):
+        fetch_search(place, search)
+    # A folder fetched from an older state likewise.
+    fetch_search(place, tmp_path / "early")
+    with mirrored(tmp_path / "again", place, pytest.fail):
+        pass
+    with pytest.raises(UserError, match="was gone on with on"):
+        fetch_search(place, tmp_path / "early")
+    assert stored(place) == before
+
+
+def test_another_search_is_not_mixed_in(search, place, tmp_path):
+    with mirrored(search, place, pytest.fail):
+        pass
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match="holds another search"):
+        Mirror(tmp_path / "other", place, pytest.fail, EVERY_S)
+    files, root = storage_of(place.replace(root_name(place), root_name(place) + "-else"))
+    files.create_dir(root)
+    with files.open_output_stream(f"{root}/notes.txt") as stream:
+        stream.write(b"mine")
+    with pytest.raises(UserError, match="holds other files"):
+        Mirror(tmp_path / "other", place.replace(root_name(place), root_name(place) + "-else"), pytest.fail, EVERY_S)
+
+
+def root_name(place):
+    return place.partition("?")[0].rpartition("/")[2]
+
+
+def test_a_beat_goes_on_during_a_long_update(search, place, monkeypatch):
+    slow = threading.Event()
+    plain = Mirror._copy
+
+    def copy(self, name):
+        slow.wait(8 * EVERY_S)
+        plain(self, name)
+
+    monkeypatch.setattr(Mirror, "_copy", copy)
+    mirror = Mirror(search, place, pytest.fail, EVERY_S)
+    time.sleep(3 * EVERY_S)
+    assert "search.json" not in stored(place)
+    first = read_owner(*storage_of(place))["beat"]
+    wait_for(lambda: read_owner(*storage_of(place))["beat"] > first)
+    assert "search.json" not in stored(place)
+    slow.set()
+    mirror.close()
+
+
+def test_nothing_is_put_that_speaks_of_a_checkpoint_that_went_meanwhile(search, place, monkeypatch):
+    checkpoints = search / "trials/trial_00000/checkpoints"
+    for step in (20, 30):
+        shutil.copytree(checkpoints / "step_000000010", checkpoints / f"step_{step:09d}")
+    plain = Mirror._copy
+    doomed = [checkpoints / "step_000000030"]
+
+    def copy(self, name):
+        while doomed:
+            shutil.rmtree(doomed.pop())
+        plain(self, name)
+
+    monkeypatch.setattr(Mirror, "_copy", copy)
+    mirror = Mirror(search, place, pytest.fail, every_s=3600)
+    mirror._update()
+    # The newest of its generation went before it was copied: going on would find nothing from there on.
+    assert "search.json" not in stored(place)
+    doomed.append(checkpoints / "step_000000010")
+    mirror._update()
+    assert "search.json" in stored(place)
+    mirror.leave()
+
+
+def test_a_copy_that_is_not_complete_in_the_end_says_so(search, place, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(Mirror, "_read", lambda self, names: (_ for _ in ()).throw(OSError("no route")))
+    mirror = Mirror(search, place, said.append, EVERY_S)
+    mirror.close()
+    assert "no route" in said[0]
+    assert "is NOT complete" in said[-1]
+    assert not read_owner(*storage_of(place))["released"]
 
 
 def test_what_cannot_be_fetched_is_one_sentence(search, place, tmp_path):
@@ -192,7 +291,7 @@ def test_what_cannot_be_fetched_is_one_sentence(search, place, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="name another --out"):
         fetch_search(place, tmp_path / "other")
-    # The folder it is the copy of is newer than the copy.
+    # The folder it is the copy of has all that is in it.
     (search / "lineage.jsonl").write_text("newer")
     fetch_search(place, search)
     assert (search / "lineage.jsonl").read_text() == "newer"
