@@ -72,6 +72,13 @@ class Examination:
         """
         if self._records is None:
             return
+        try:
+            self._leave(self._records, record, share_pose_stage)
+        except OSError as error:
+            # What is only looked at must not cost the training that it shows.
+            self._records.logger.warning("predictions or inputs cannot be written: %s; training goes on", error)
+
+    def _leave(self, records: RunRecords, record: EpochRecord, share_pose_stage: Path | None) -> None:
         if self._predicted is not None and ends_pose_stage(record, self._state.config):
             self._predicted.write(self._output / BEFORE_JOINT)
             if share_pose_stage is not None:
@@ -81,12 +88,17 @@ class Examination:
             self._predicted.write(self._output / LATEST)
         if self._images is not None:
             seen = glimpse(self._task, self._state, self._images, _SHOWN_INPUTS)
-            self._records.inputs(seen, self._task.skeleton, record.step)
+            records.inputs(seen, self._task.skeleton, record.step)
 
     def take_over(self, pose_stage: Path) -> None:
         """Take the predictions that lie beside another run's stage 1, which this run goes on from."""
         if self._records is not None and _beside(pose_stage).is_file():
             shutil.copyfile(_beside(pose_stage), self._output / BEFORE_JOINT)
+
+    def become_a_copy(self) -> None:
+        """Forget the predictions of the networks that another trial's have taken the place of."""
+        if self._records is not None:
+            (self._output / LATEST).unlink(missing_ok=True)
 
     @cached_property
     def _images(self) -> CanvasBatch | None:

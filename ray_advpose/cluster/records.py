@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 from tensorboardX import SummaryWriter
 
-from ray_advpose.cluster.run_files import INPUTS, LOG, write_history
+from ray_advpose.cluster.run_files import CONFIG, INPUTS, LOG, write_history
 from ray_advpose.cluster.stretches import Stretch
 from ray_advpose.cluster.watch import Drain
 from ray_advpose.config import Config
@@ -22,8 +22,8 @@ from ray_advpose.training.glimpse import Glimpse
 from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.loop import Progress
 
-CONFIG = "config.yaml"
 EVENTS = "events"
+_JPEG_QUALITY = 85
 
 
 class RunRecords:
@@ -92,9 +92,11 @@ class RunRecords:
         """Show images as the networks see them, as an event and in the run's folder."""
         picture = inputs_picture(seen, skeleton)
         self._events.add_image("inputs", picture, step, dataformats="HWC")
-        partial = self._folder / f".partial-{INPUTS}"
-        cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-        partial.replace(self._folder / INPUTS)
+        done, data = cv2.imencode(
+            ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        )
+        assert done, "a uint8 picture always encodes"
+        _replace(self._folder / INPUTS, bytes(data))
 
     def stretch(self, stretch: Stretch) -> None:
         """Write how long it took to take up a checkpoint, or another trial's in an exploit."""
@@ -117,7 +119,7 @@ def run_records(folder: Path, config: Config, step: int, history: list[EpochReco
         history: Epochs up to there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    _replace(folder / CONFIG, config.to_yaml().encode())
     logger = logging.getLogger(f"ray_advpose.run.{folder.name}")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -133,6 +135,13 @@ def run_records(folder: Path, config: Config, step: int, history: list[EpochReco
         events.close()
         logger.removeHandler(handler)
         handler.close()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that appears whole, as others read it at any time."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def progress_line(progress: Progress) -> str:

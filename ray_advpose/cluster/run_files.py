@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from ray_advpose.errors import UserError
 from ray_advpose.training.history import EpochRecord
 
 _HISTORY = "history.json"
+CONFIG = "config.yaml"
 LOG = "log.txt"
 INPUTS = "inputs.jpg"
 BEFORE_JOINT = "predictions_before_joint.npz"
@@ -25,8 +27,11 @@ def write_history(folder: Path, history: list[EpochRecord]) -> None:
 
 
 def read_history(folder: Path) -> list[EpochRecord]:
-    """Return the epochs a run has recorded; none if it has not finished one."""
+    """Return the epochs a run has recorded, none if it has not finished one; `UserError` if they cannot be read."""
     path = folder / _HISTORY
     if not path.is_file():
         return []
-    return [EpochRecord.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    try:
+        return [EpochRecord.from_dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as a run's history: {error}") from None

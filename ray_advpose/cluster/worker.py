@@ -19,7 +19,7 @@ from ray_advpose.cluster.sample_log import logged
 from ray_advpose.cluster.saving import CheckpointSaver, checkpoint_saver
 from ray_advpose.cluster.serving import Session
 from ray_advpose.cluster.storage import fetched, share_checkpoint, step_at, store_at
-from ray_advpose.cluster.stretches import Stretch, StretchRecorder
+from ray_advpose.cluster.stretches import Stretch, StretchRecorder, read_stretches
 from ray_advpose.cluster.watch import Call, Watch
 from ray_advpose.cluster.worker_records import record_worker
 from ray_advpose.config import config_from_dict
@@ -98,6 +98,8 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
         recorder = StretchRecorder(output, stretch, records.stretch) if records is not None else None
         interruptions = _Interruptions(state, session, saver, records, recorder)
         examination = Examination(state, task, shards, output, records)
+        if assignment.generation and all(each.generation != assignment.generation for each in read_stretches(output)):
+            examination.become_a_copy()
         if assignment.checkpoint is None and assignment.pose_stage is not None:
             examination.take_over(Path(assignment.pose_stage))
         share = Path(assignment.share_pose_stage) if assignment.share_pose_stage is not None else None

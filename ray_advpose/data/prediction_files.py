@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
@@ -122,7 +123,8 @@ def write_predictions(
         decoder: How heatmaps became joints.
         flip_test: Whether heatmaps were averaged with the mirrored crop's.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    # Trials that share a stage 1 may write the same file at the same moment.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with partial.open("wb") as file:
             np.savez(

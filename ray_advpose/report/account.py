@@ -23,11 +23,13 @@ class Predicted:
         score: What they are worth.
         caption: The definition behind the score.
         predictions_px: (N, J, 2) in original-image pixels.
+        person_id: Names of the N persons.
     """
 
     score: Score
     caption: str
     predictions_px: np.ndarray
+    person_id: list[str]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Account:
         best_config: The best trial's config; None before there is one.
         best_schedule: The settings that led to it, where they changed; None else.
         data: Folder of the prepared data.
-        fingerprint: Of the data.
+        fingerprint: Of the data it was trained on; "" where that is not known.
         cost: What it took, as name and value.
     """
 

@@ -95,7 +95,7 @@ def changes_section(account: Account) -> Section | None:
     better, worse = largest_changes(before.score, after.score, _PERSONS)
     try:
         shards = ShardSet.open(account.data)
-        if shards.fingerprint != account.fingerprint:
+        if account.fingerprint not in ("", shards.fingerprint):
             raise UserError(f"{account.data} holds other data now")
         blocks: list[Block] = [
             Paragraph(

@@ -58,9 +58,12 @@ def distribution_figure(over: Distributed, joint: Sequence[EpochRecord], random:
         random: History of a run without, or nothing: its row is left out.
     """
     chosen = _spread(joint)
+    predicted = [(record, over.predicted(_probe(record))) for record in chosen]
+    losses = [(record, over.loss(_probe(record))) for record in chosen]
+    learned = any(len(values) for _, values in predicted)
     rows = [
-        ("predicted", PREDICTED, "", [(record, over.predicted(_probe(record))) for record in chosen]),
-        ("loss, joint\ntraining", MEASURED, "//", [(record, over.loss(_probe(record))) for record in chosen]),
+        ("predicted", PREDICTED, "", predicted),
+        ("loss, joint\ntraining" if learned else "loss", MEASURED, "//", losses),
     ]
     if probed(random):
         others = _spread(random)
@@ -68,7 +71,8 @@ def distribution_figure(over: Distributed, joint: Sequence[EpochRecord], random:
             ("loss, random\ntraining", BASELINE, "..", [(record, over.loss(_probe(record))) for record in others])
         )
     rows = [row for row in rows if any(len(values) for _, values in row[3])]
-    top = 1.15 * max(values.max() for *_, cells in rows for _, values in cells if len(values))
+    values = np.concatenate([values for *_, cells in rows for _, values in cells])
+    top = 1.15 * float(values[np.isfinite(values)].max(initial=0.01))
     with chart(height_in=0.75 + 1.05 * len(rows)) as figure:
         axes = figure.subplots(len(rows), _COLUMNS, squeeze=False, sharey=True)
         for row, (label, color, hatch, cells) in enumerate(rows):

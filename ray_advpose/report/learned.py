@@ -20,15 +20,21 @@ def learned_section(account: Account) -> Section | None:
     if not probed(account.joint_history):
         return None
     random = account.random_history if probed(account.random_history) else ()
+    predicted = any(
+        record.probe.predicted_rotation or record.probe.predicted_cells
+        for record in account.joint_history
+        if record.probe is not None
+    )
     histories = {account.joint_name: account.joint_history, **({"random": random} if random else {})}
     blocks: list[Block] = [
         Paragraph(
-            "As the paper's Figure 5, on fixed validation images: what the augmentation networks predict, above how"
-            " the pose network's loss is distributed. A bin's loss is measured by its centre alone, a cell's with that"
-            " cell alone occluded; shares sum to 1."
+            "As the paper's Figure 5, on fixed validation images: "
+            + ("what the augmentation networks predict, above " if predicted else "")
+            + "how the pose network's loss is distributed. A bin's loss is measured by its centre alone, a cell's with"
+            " that cell alone occluded; shares sum to 1."
         )
     ]
-    if not random:
+    if not random and predicted:
         blocks.append(
             Paragraph(
                 "The paper's third row, the loss under random augmentation, needs a run without augmentation"

@@ -41,7 +41,8 @@ def shares(values: Sequence[float]) -> np.ndarray:
     """Return values as shares of their sum, as the targets of stage 2 are; (0,) for none."""
     array = np.asarray(values, dtype=np.float64)
     total = array.sum()
-    return array / total if total > 0 else np.full(len(array), 1 / max(1, len(array)))
+    # NaN, as the losses of a network that has diverged, stays NaN: it is not flat.
+    return np.full(len(array), 1 / max(1, len(array))) if total == 0 else array / total
 
 
 def draw_shares(axes: Axes, names: Sequence[str], losses: Sequence[float], predicted: Sequence[float]) -> None:

@@ -102,7 +102,9 @@ def ranking_rows(outcomes: Sequence[TrialOutcome], score_name: str) -> tuple[lis
                 _percent(outcome.rewarded("asr")),
                 _percent(outcome.rewarded("aho")),
                 outcome.ending,
-                " ".join(f"{name.rpartition('.')[2]}={_setting(value)}" for name, value in outcome.overrides.items()),
+                " ".join(
+                    f"{name.rpartition('.')[2]}={setting_text(value)}" for name, value in outcome.overrides.items()
+                ),
             ]
         )
     return header, rows
@@ -130,5 +132,6 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _setting(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """Return a setting's value, numbers to three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

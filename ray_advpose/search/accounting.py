@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
+import cv2
+import numpy as np
 
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
 from ray_advpose.cluster.run_card import has_run, read_card
-from ray_advpose.cluster.run_files import BEFORE_JOINT, INPUTS, LATEST, read_history
-from ray_advpose.data.array_files import read_arrays
-from ray_advpose.data.rescoring import score_file
+from ray_advpose.cluster.run_files import BEFORE_JOINT, CONFIG, INPUTS, LATEST, read_history
+from ray_advpose.config import load_config
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.pose.protocols import score_name
-from ray_advpose.presets import ARMS
-from ray_advpose.report.account import Account, Predicted
-from ray_advpose.report.arms_table import BASELINE
+from ray_advpose.report.account import Account
 from ray_advpose.report.clock import clock
 from ray_advpose.report.ranking import TrialOutcome, ranked
 from ray_advpose.search.ancestry import copies_of, parts_of, path_to_best, trial_number
 from ray_advpose.search.budget import read_spent
+from ray_advpose.search.compared import TRAINED_LONGER, before_and_after, finished_arms, joint_and_random
 from ray_advpose.search.endings import CUT, ENDINGS, FAILED, FINISHED, read_endings
 from ray_advpose.search.lineage import LINEAGE, Lineage
-from ray_advpose.search.places import trial_folder, trial_folders
+from ray_advpose.search.places import scored_checkpoints, trial_folder, trial_folders
 from ray_advpose.search.stored import Search, has_search, read_search
+from ray_advpose.training.checkpoint import MANIFEST, read_config
 from ray_advpose.training.history import EpochRecord
 
 _RUNNING = "running"
-_TRAINED_LONGER = (
-    "It had trained longer by then, so the gain is not one over random augmentation; `launch/train.py --arms` measures"
-    " that."
-)
-_BEFORE, _AFTER = "before stage 3", "after stage 3"
 
 
 def account_of(folder: Path, price: float | None = None) -> Account:
@@ -62,7 +60,8 @@ def _run_account(folder: Path, price: float | None) -> Account:
     finished = bool(history) and (history[-1].stage, history[-1].epoch) == ("joint", config.stages.joint_epochs)
     running = is_running(folder)
     ending = FINISHED if finished else _RUNNING if running else CUT
-    data, fingerprint, protocol_score = _data_facts(Path(card.data), troubles)
+    fingerprint = _trained_on(folder)
+    data, protocol_score = _data_facts(Path(card.data), fingerprint, troubles)
     name = folder.resolve().name
     devices = config.run.num_workers * (config.run.gpus_per_worker or config.run.cpus_per_worker)
     hours = sum(record.seconds for record in history) / 3600
@@ -77,12 +76,12 @@ def _run_account(folder: Path, price: float | None) -> Account:
         block=config.net.block,
         facts=[*data, ("config", f"preset {config.preset}, seed {config.run.seed}")],
         outcomes=[TrialOutcome(name, ending, {}, history)],
-        compared=_before_and_after(folder / BEFORE_JOINT, folder / LATEST, troubles),
-        compared_is=f"This run, when its stage 3 began and at the end of the last epoch of it. {_TRAINED_LONGER}",
+        compared=before_and_after(folder / BEFORE_JOINT, folder / LATEST, troubles),
+        compared_is=f"This run, when its stage 3 began and at the end of the last epoch of it. {TRAINED_LONGER}",
         joint_history=history,
         joint_name="this run",
-        inputs=_bytes(folder / INPUTS),
-        best_config=_text(folder / "config.yaml"),
+        inputs=_picture(folder / INPUTS, troubles),
+        best_config=_text(folder / CONFIG),
         data=Path(card.data),
         fingerprint=fingerprint,
         cost=_cost(hours, hours * devices, config.run.gpus_per_worker > 0, price, "training, without validation"),
@@ -106,20 +105,20 @@ def _search_account(folder: Path, search: Search, price: float | None) -> Accoun
         if outcome.ending == FAILED:
             errors = sorted(folder.glob(f"tune/*{outcome.trial_id}*/error.txt"))
             troubles.append(f"{outcome.trial_id} failed; see {errors[0] if errors else folder / 'tune'}.")
-    data, fingerprint, _ = _data_facts(Path(search.data), troubles)
+    data, _ = _data_facts(Path(search.data), search.fingerprint, troubles)
     config, spent = search.config, read_spent(folder)
     labels = {outcome.trial_id: search.labels[trial_number(outcome.trial_id)] for outcome in outcomes if search.labels}
-    best = next((outcome for outcome in ranked(outcomes) if outcome.history), None)
     lineage = Lineage(folder / LINEAGE)
+    best = _best(folder, outcomes, lineage)
     path = path_to_best(lineage, best, search)
     if search.labels:
-        compared = _arms(folder, outcomes, troubles)
+        compared = finished_arms(folder, outcomes, troubles)
         compared_is = "The last checkpoint of every run that has finished, means over seeds."
-        joint, random = _joint_and_random(outcomes)
+        joint, random = joint_and_random(outcomes)
     else:
         root = f"{_stem(best)}_{path[0][0]:05d}" if best and path else best.trial_id if best else ""
         compared = (
-            _before_and_after(
+            before_and_after(
                 trial_folder(folder, root) / BEFORE_JOINT, trial_folder(folder, best.trial_id) / LATEST, troubles
             )
             if best
@@ -127,7 +126,7 @@ def _search_account(folder: Path, search: Search, price: float | None) -> Accoun
         )
         compared_is = (
             f"The best trial, {best.trial_id}, when stage 3 began and at the end of the last epoch of it."
-            f" {_TRAINED_LONGER}"
+            f" {TRAINED_LONGER}"
             if best
             else ""
         )
@@ -153,15 +152,39 @@ def _search_account(folder: Path, search: Search, price: float | None) -> Accoun
         joint_history=joint.history if joint else (),
         joint_name=labels.get(joint.trial_id, joint.trial_id) if joint else "",
         random_history=random.history if random else (),
-        inputs=_bytes(trial_folder(folder, joint.trial_id) / INPUTS) if joint else None,
+        inputs=_picture(trial_folder(folder, joint.trial_id) / INPUTS, troubles) if joint else None,
         parts=parts_of(lineage, outcomes, path, search),
         copies=copies_of(lineage, outcomes),
-        best_config=_text(trial_folder(folder, best.trial_id) / "config.yaml") if best and not search.labels else None,
+        best_config=None if search.labels else _best_config(folder),
         best_schedule=_text(folder / "best_schedule.yaml"),
         data=Path(search.data),
-        fingerprint=fingerprint or search.fingerprint,
+        fingerprint=search.fingerprint,
         cost=_cost(spent.hours, spent.device_hours, config.run.gpus_per_worker > 0, price, "from start to end"),
     )
+
+
+def _best(folder: Path, outcomes: Sequence[TrialOutcome], lineage: Lineage) -> TrialOutcome | None:
+    """Return the trial with the best score that is its own; None before there is one.
+
+    A copy has its donor's past, and so its donor's best score, until it comes to one of its own: among
+    checkpoints that are equal the donor's is of the earlier generation.
+    """
+    by_name = {outcome.trial_id: outcome for outcome in outcomes if outcome.history}
+    for each in scored_checkpoints(folder):
+        last = lineage.last_exploit(trial_number(each.trial_id))
+        if each.trial_id in by_name and each.generation == (last.generation if last else 0):
+            return by_name[each.trial_id]
+    return next((outcome for outcome in ranked(outcomes) if outcome.history), None)
+
+
+def _best_config(folder: Path) -> str | None:
+    """Return the config of the best checkpoint: as the search left it, or of the best so far."""
+    if (written := _text(folder / "best_config.yaml")) is not None and not is_running(folder):
+        return written
+    for each in scored_checkpoints(folder):
+        with suppress(UserError):  # a population deletes what it has left behind
+            return read_config(each.place).to_yaml()
+    return None
 
 
 def is_running(folder: Path) -> bool:
@@ -179,8 +202,8 @@ def is_running(folder: Path) -> bool:
 def _history(folder: Path, troubles: list[str]) -> list[EpochRecord]:
     try:
         return read_history(folder)
-    except (ValueError, TypeError, KeyError) as error:
-        troubles.append(f"The history in {folder} cannot be read: {error}.")
+    except UserError as error:
+        troubles.append(f"{error}.")
         return []
 
 
@@ -189,73 +212,33 @@ def _overrides(trial: Path, search: Search) -> Mapping[str, Any]:
     number = trial_number(trial.name)
     initial = search.overrides[number] if number < len(search.overrides) else {}
     names = initial.keys() or search.space.fields.keys()
-    content = yaml.safe_load(_text(trial / "config.yaml") or "") or {}
-    found = {}
-    for name in names:
-        section, _, field = name.partition(".")
-        if field in content.get(section, {}):
-            found[name] = content[section][field]
-    return {**initial, **found}
+    try:
+        now = load_config(trial / CONFIG).flat()
+    except UserError:  # it has not begun, or an older version has written it
+        return initial
+    return {**initial, **{name: now[name] for name in names if name in now}}
 
 
-def _data_facts(data: Path, troubles: list[str]) -> tuple[list[tuple[str, str]], str, str]:
-    """Return what there is to say of the data, its fingerprint, and what scores are called; "" where it is gone."""
+def _data_facts(data: Path, trained_on: str, troubles: list[str]) -> tuple[list[tuple[str, str]], str]:
+    """Return what there is to say of the data, and what scores are called."""
     try:
         shards = ShardSet.open(data)
     except UserError as error:
         troubles.append(f"The data cannot be read: {error}.")
-        return [("data", str(data))], "", "score"
+        return [("data", f"fingerprint {trained_on}")], "score"
+    if trained_on not in ("", shards.fingerprint):
+        troubles.append(f"{data} holds other data now than it was trained on, of fingerprint {trained_on}.")
     counts = ", ".join(f"{shards.count(split):,} {split}" for split in ("train", "val", "test"))
     name = f"{shards.manifest.source}, fingerprint {shards.fingerprint}"
-    return [("data", f"{name}: {counts}")], shards.fingerprint, score_name(shards.manifest.protocol)
+    return [("data", f"{name}: {counts}")], score_name(shards.manifest.protocol)
 
 
-def _predicted(path: Path, troubles: list[str]) -> Predicted | None:
-    if not path.is_file():
-        return None
-    try:
-        scored = score_file(path)
-        return Predicted(scored.score, scored.caption, read_arrays(path)["predictions_px"])
-    except UserError as error:
-        troubles.append(f"Predictions cannot be read: {error}.")
-        return None
-
-
-def _before_and_after(before: Path, after: Path, troubles: list[str]) -> dict[str, dict[int, Predicted]]:
-    found = {_BEFORE: _predicted(before, troubles), _AFTER: _predicted(after, troubles)}
-    return {name: {0: each} for name, each in found.items() if each is not None}
-
-
-def _arms(folder: Path, outcomes: Sequence[TrialOutcome], troubles: list[str]) -> dict[str, dict[int, Predicted]]:
-    """Return what the finished runs of every arm predict, in the order of the paper's rows."""
-    found: dict[str, dict[int, Predicted]] = {}
-    for outcome in outcomes:
-        if outcome.ending == FINISHED:
-            trial = trial_folder(folder, outcome.trial_id)
-            predicted = _predicted(trial / LATEST, troubles) or _predicted(trial / "predictions.npz", troubles)
-            if predicted is not None:
-                found.setdefault(_arm(outcome), {})[outcome.overrides["run.seed"]] = predicted
-    return {arm: found[arm] for arm in ARMS if arm in found}
-
-
-def _arm(outcome: TrialOutcome) -> str:
-    return next(arm for arm, fields in ARMS.items() if fields.items() <= outcome.overrides.items())
-
-
-def _joint_and_random(outcomes: Sequence[TrialOutcome]) -> tuple[TrialOutcome | None, TrialOutcome | None]:
-    """Return a run with as many augmentation networks as there is, and the random one of its seed."""
-    order = list(ARMS)
-    with_probe = [each for each in outcomes if any(record.probe is not None for record in each.history)]
-    joint = max(
-        (each for each in with_probe if _arm(each) != BASELINE),
-        key=lambda each: (order.index(_arm(each)), -each.overrides["run.seed"]),
-        default=None,
-    )
-    if joint is None:
-        return None, None
-    seed = joint.overrides["run.seed"]
-    same_seed = (each for each in with_probe if _arm(each) == BASELINE and each.overrides["run.seed"] == seed)
-    return joint, next(same_seed, None)
+def _trained_on(folder: Path) -> str:
+    """Return the fingerprint in a run's newest checkpoint in its own folder; "" where there is none."""
+    for manifest in sorted(folder.glob(f"{CHECKPOINTS}/*/{MANIFEST}"), reverse=True):
+        with suppress(OSError, ValueError, KeyError):  # it may be deleted meanwhile
+            return str(json.loads(manifest.read_text(encoding="utf-8"))["data"]["fingerprint"])
+    return ""
 
 
 def _cost(hours: float, device_hours: float, gpu: bool, price: float | None, what: str) -> list[tuple[str, str]]:
@@ -274,5 +257,11 @@ def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _picture(path: Path, troubles: list[str]) -> bytes | None:
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    if not content or cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is None:
+        troubles.append(f"{path} is not a whole picture.")
+        return None
+    return content

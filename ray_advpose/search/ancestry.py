@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray_advpose.report.population_figure import Part
-from ray_advpose.report.ranking import TrialOutcome
+from ray_advpose.report.ranking import TrialOutcome, setting_text
 from ray_advpose.search.lineage import Lineage
 from ray_advpose.search.stored import Search
 
@@ -52,7 +52,9 @@ def copies_of(lineage: Lineage, outcomes: Sequence[TrialOutcome]) -> list[list[s
             f"{each.score:.2f}",
             names.get(each.donor, str(each.donor)),
             f"{each.donor_score:.2f}",
-            ", ".join(f"{name} {old:.3g} to {new:.3g}" for name, (old, new) in each.changes.items()),
+            ", ".join(
+                f"{name} {setting_text(old)} to {setting_text(new)}" for name, (old, new) in each.changes.items()
+            ),
         ]
         for each in lineage.exploits
     ]

@@ -108,7 +108,10 @@ def scored_checkpoints(output: Path) -> list[ScoredCheckpoint]:
         store = FolderStore(str(folder))
         for step in store.steps():
             place = Path(store.place_of(step))
-            score = json.loads((place / MANIFEST).read_text(encoding="utf-8")).get("score")
+            try:
+                score = json.loads((place / MANIFEST).read_text(encoding="utf-8")).get("score")
+            except FileNotFoundError:  # deleted meanwhile by a search that is at work
+                continue
             if score is not None and not math.isnan(score):
                 found.append(ScoredCheckpoint(score, place, trial_id, generation, step))
     # A copy and what it was copied from have the same score and step.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import h5py
 import numpy as np
 import pytest
@@ -203,3 +205,29 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         )
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_one_file_may_be_written_by_several_at_once(tmp_path):
+    """As by trials that end an equal stage 1 at the same moment."""
+    path = tmp_path / "shared.npz"
+
+    def write(_):
+        truth_px = JOINTS_PX[:, :14].astype(float)
+        annotated = np.ones((5, 14), bool)
+        names = [str(each) for each in range(5)]
+        write_predictions(
+            path,
+            truth_px,
+            names,
+            truth_px,
+            annotated,
+            np.full(5, 9.0),
+            protocol="lspet",
+            decoder="exact",
+            flip_test=False,
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(200)))
+    assert [each.name for each in tmp_path.iterdir()] == ["shared.npz"]
+    assert len(read_predictions(path, 14, 5).joints_px) == 5

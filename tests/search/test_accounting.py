@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_what_failed_and_what_cannot_be_read_is_named(folder):
     (predictions_of_best / LATEST).write_bytes(b"no predictions")
     page = page_of(folder)
     assert any(sentence.startswith("trial_00000 failed; see ") for sentence in page.summary)
-    assert any("trial_00001 cannot be read" in sentence for sentence in page.summary)
+    assert any("trial_00001/history.json cannot be read" in sentence for sentence in page.summary)
     assert any("Predictions cannot be read" in sentence for sentence in page.summary)
     assert "What is hard, and what the augmentation networks make of it" in titles(page)
 
@@ -169,6 +169,77 @@ def test_a_copys_past_is_its_donors(folder, drawn_people):
     assert plain == {(0, 0, 12, None), (0, 12, 16, 2), (1, 0, 16, None), (2, 0, 16, None)}
     assert account.copies == [["12", "trial_00000", "31.00", "trial_00002", "35.00", "reward.alpha 0.25 to 0.3"]]
     assert "Population" in titles(page_of(search_folder))
+
+
+def checkpoint_of(folder, number, generation, step, score):
+    path = folder / f"trials/trial_{number:05d}/checkpoints{f'_g{generation}' if generation else ''}/step_{step:09d}"
+    path.mkdir(parents=True)
+    (path / "manifest.json").write_text(json.dumps({"score": score}))
+
+
+def test_a_copy_that_has_no_score_of_its_own_yet_is_not_the_best(folder, drawn_people):
+    lineage = Lineage(folder / "lineage.jsonl")
+    settings = {"reward.alpha": 0.3}
+    lineage.add_decision(
+        1, [Exploit(0, 2, 1, 1, 0, 12, 20.0, 35.0, settings, {"reward.alpha": [0.25, 0.3]}, "/a/step_000000012")]
+    )
+    # The copy, of the lower number, has the donor's history, and its own old predictions are gone.
+    for number in (0, 2):
+        path = trial(folder, number, "pose", "pretrain", "joint", score=32.0)
+        predictions(path / BEFORE_JOINT, drawn_people, 5.0)
+    predictions(folder / "trials/trial_00002" / LATEST, drawn_people, 1.0)
+    checkpoint_of(folder, 2, 0, 12, 35.0)
+    checkpoint_of(folder, 0, 1, 12, 35.0)
+    account = account_of(folder)
+    assert "trial_00002" in account.compared_is
+    assert account.compared["after stage 3"][0].score.median_error_px[0] == pytest.approx(1.0)
+
+
+def test_data_that_has_changed_is_said_and_not_drawn(folder, drawn_people):
+    path = folder / "search.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
+    best = trial(folder, 0, "pose", "pretrain", "joint")
+    predictions(best / BEFORE_JOINT, drawn_people, 9.0)
+    predictions(best / LATEST, drawn_people, 1.0)
+    page = page_of(folder)
+    assert any("holds other data now than it was trained on, of fingerprint another" in line for line in page.summary)
+    (blocks,) = [section.blocks for section in page.sections if section.title == "Persons that changed most"]
+    assert len(blocks) == 1
+    assert "cannot be shown" in blocks[0].text
+
+
+def test_predictions_of_other_persons_are_not_compared(folder, drawn_people):
+    best = trial(folder, 0, "pose", "pretrain", "joint")
+    predictions(best / BEFORE_JOINT, drawn_people, 9.0)
+    predictions(best / LATEST, drawn_people, 1.0)
+    with np.load(best / BEFORE_JOINT) as saved:
+        arrays = dict(saved)
+    arrays["person_id"] = np.array([f"{name} of old" for name in arrays["person_id"]])
+    with (best / BEFORE_JOINT).open("wb") as file:
+        np.savez(file, **arrays)
+    page = page_of(folder)
+    assert any("are of other persons" in line for line in page.summary)
+    assert list(account_of(folder).compared) == ["after stage 3"]
+
+
+def test_a_network_that_diverged_can_be_shown(folder):
+    lost = replace(PROBE, loss_rotation=[float("nan")] * 3, loss_scale=[float("nan")] * 2)
+    trial(folder, 0, "pose", "pretrain", "joint", probe=lost)
+    (section,) = [each for each in page_of(folder).sections if each.title.startswith("What is hard")]
+    assert section.blocks[-1].rows[0][2] == "nan %"
+
+
+def test_a_broken_picture_is_named(folder):
+    (trial(folder, 0, "pose", "pretrain", "joint") / "inputs.jpg").write_bytes(b"half of")
+    assert any("inputs.jpg is not a whole picture" in line for line in page_of(folder).summary)
+
+
+def test_a_run_without_augmentation_networks_has_no_predictions_to_speak_of(folder):
+    bare = replace(PROBE, predicted_scale=[], predicted_rotation=[], predicted_cells=[])
+    trial(folder, 0, "pose", "joint", probe=bare)
+    (section,) = [each for each in page_of(folder).sections if each.title.startswith("What is hard")]
+    assert "networks predict" not in section.blocks[0].text
+    assert not any("third row" in getattr(block, "text", "") for block in section.blocks)
 
 
 def test_arms_have_the_papers_third_row_once_both_are_there(tmp_path, tiny_config, drawn_people):
