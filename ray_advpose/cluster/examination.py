@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -70,13 +72,9 @@ class Examination:
             record: Of the epoch.
             share_pose_stage: Where the end of stage 1 will be put for other runs, predictions beside it.
         """
-        if self._records is None:
-            return
-        try:
-            self._leave(self._records, record, share_pose_stage)
-        except OSError as error:
-            # What is only looked at must not cost the training that it shows.
-            self._records.logger.warning("predictions or inputs cannot be written: %s; training goes on", error)
+        if self._records is not None:
+            with _costing_no_training(self._records):
+                self._leave(self._records, record, share_pose_stage)
 
     def _leave(self, records: RunRecords, record: EpochRecord, share_pose_stage: Path | None) -> None:
         if self._predicted is not None and ends_pose_stage(record, self._state.config):
@@ -86,24 +84,37 @@ class Examination:
                 self._predicted.write(_beside(share_pose_stage))
         if self._predicted is not None and record.stage == Stage.JOINT.label:
             self._predicted.write(self._output / LATEST)
-        if self._images is not None:
-            seen = glimpse(self._task, self._state, self._images, _SHOWN_INPUTS)
+        # Stage 2 trains nothing on augmented images.
+        if self._images is not None and record.stage != Stage.PRETRAIN.label:
+            joint = record.stage == Stage.JOINT.label
+            seen = glimpse(self._task, self._state, self._images, _SHOWN_INPUTS, joint)
             records.inputs(seen, self._task.skeleton, record.step)
 
     def take_over(self, pose_stage: Path) -> None:
         """Take the predictions that lie beside another run's stage 1, which this run goes on from."""
         if self._records is not None and _beside(pose_stage).is_file():
-            shutil.copyfile(_beside(pose_stage), self._output / BEFORE_JOINT)
+            with _costing_no_training(self._records):
+                shutil.copyfile(_beside(pose_stage), self._output / BEFORE_JOINT)
 
     def become_a_copy(self) -> None:
         """Forget the predictions of the networks that another trial's have taken the place of."""
         if self._records is not None:
-            (self._output / LATEST).unlink(missing_ok=True)
+            with _costing_no_training(self._records):
+                (self._output / LATEST).unlink(missing_ok=True)
 
     @cached_property
     def _images(self) -> CanvasBatch | None:
         images = read_probe_images(self._shards, self._state.config.run.probe_images)
         return None if images is None else images.to(self._state.device)
+
+
+@contextmanager
+def _costing_no_training(records: RunRecords) -> Iterator[None]:
+    """What is only looked at must not end the training that it shows."""
+    try:
+        yield
+    except OSError as error:
+        records.logger.warning("predictions or inputs cannot be written: %s; training goes on", error)
 
 
 def _beside(checkpoint: Path) -> Path:

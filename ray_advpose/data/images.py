@@ -12,6 +12,7 @@ import numpy as np
 
 # Stored pixels, never turned by the camera's orientation tag: labels refer to the stored ones.
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_UPRIGHT = cv2.IMREAD_COLOR
 _START_OF_SCAN = 0xDA
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -38,8 +39,14 @@ def image_size_px(path: Path) -> tuple[int, int] | None:
     return width, height
 
 
-def read_bgr(path: Path) -> np.ndarray:
-    """Decode a picture file to (H, W, 3) uint8 in BGR order, in its stored orientation.
+def read_bgr(path: Path, upright: bool = False) -> np.ndarray:
+    """Decode a picture file to (H, W, 3) uint8 in BGR order.
+
+    Grey and 16-bit pictures become 8-bit colour; transparency is dropped.
+
+    Args:
+        path: The file.
+        upright: Whether it is turned as its camera says; else it stays as it is stored.
 
     Raises:
         BrokenImageError: It cannot be read, is cut off or is not a picture.
@@ -49,7 +56,10 @@ def read_bgr(path: Path) -> np.ndarray:
     except OSError as error:
         raise BrokenImageError(error.strerror or "cannot be read") from None
     # From memory OpenCV refuses a cut-off JPEG; from a file it pads it with grey.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _UPRIGHT if upright else _AS_STORED) if data else None
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         raise BrokenImageError(f"its {len(data)} bytes are not a whole picture")
     return np.asarray(image)

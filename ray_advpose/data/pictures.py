@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ray_advpose.data.images import BrokenImageError, read_bgr
 from ray_advpose.data.persons import BOX_MARGIN, Person, image_box
 from ray_advpose.errors import UserError, nearest
 
@@ -57,17 +57,9 @@ def read_picture(path: Path) -> np.ndarray:
         UserError: It cannot be read, is cut off or is not a picture.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or 'cannot be read'}") from None
-    # From memory OpenCV refuses a cut-off JPEG; from a file it pads it with grey.
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error:  # a header that promises more pixels than OpenCV takes
-        image = None
-    if image is None:
-        raise UserError(f"{path}: its {len(data)} bytes are not a whole picture")
-    return np.asarray(image)
+        return read_bgr(path, upright=True)
+    except BrokenImageError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def parse_box(text: str) -> Bbox:

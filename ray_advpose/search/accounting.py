@@ -22,12 +22,12 @@ from ray_advpose.pose.protocols import score_name
 from ray_advpose.report.account import Account
 from ray_advpose.report.clock import clock
 from ray_advpose.report.ranking import TrialOutcome, ranked
-from ray_advpose.search.ancestry import copies_of, parts_of, path_to_best, trial_number
+from ray_advpose.search.ancestry import copies_of, parts_of, path_to_best
 from ray_advpose.search.budget import read_spent
 from ray_advpose.search.compared import TRAINED_LONGER, before_and_after, finished_arms, joint_and_random
 from ray_advpose.search.endings import CUT, ENDINGS, FAILED, FINISHED, read_endings
 from ray_advpose.search.lineage import LINEAGE, Lineage
-from ray_advpose.search.places import scored_checkpoints, trial_folder, trial_folders
+from ray_advpose.search.places import scored_checkpoints, trial_folder, trial_folders, trial_number
 from ray_advpose.search.stored import Search, has_search, read_search
 from ray_advpose.training.checkpoint import MANIFEST, read_config
 from ray_advpose.training.history import EpochRecord

@@ -8,6 +8,7 @@ from typing import Any
 from ray_advpose.report.population_figure import Part
 from ray_advpose.report.ranking import TrialOutcome, setting_text
 from ray_advpose.search.lineage import Lineage
+from ray_advpose.search.places import trial_number
 from ray_advpose.search.stored import Search
 
 AncestralPath = list[tuple[int, int, int]]
@@ -58,8 +59,3 @@ def copies_of(lineage: Lineage, outcomes: Sequence[TrialOutcome]) -> list[list[s
         ]
         for each in lineage.exploits
     ]
-
-
-def trial_number(trial_id: str) -> int:
-    """Return a trial's number in its search."""
-    return int(trial_id.rpartition("_")[2])

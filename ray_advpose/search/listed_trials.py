@@ -12,6 +12,7 @@ from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_par
 from ray.tune.search import SearchAlgorithm
 
 from ray_advpose.errors import UserError
+from ray_advpose.search.places import trial_number
 
 _NAME = "trial"
 
@@ -79,7 +80,7 @@ class ListedTrials(SearchAlgorithm):
         """Go on after the trials that Tune knows of."""
         known = json.loads(self._records(dirpath)[-1].read_text(encoding="utf-8"))["trial_data"]
         names = [json.loads(trial)["trial_id"] for trial, _ in known]
-        self._made = max((int(name.rpartition("_")[2]) + 1 for name in names), default=0)
+        self._made = max((trial_number(name) + 1 for name in names), default=0)
 
     @staticmethod
     def _records(folder: str) -> list[Path]:

@@ -24,6 +24,11 @@ _CHECKPOINT_PARTS = 4
 _LATER_GENERATION = re.compile(rf"{CHECKPOINTS}_g(\d+)")
 
 
+def trial_number(trial_id: str) -> int:
+    """Return a trial's number in its search."""
+    return int(trial_id.rpartition("_")[2])
+
+
 def trial_folder(output: Path, trial_id: str) -> Path:
     """Return the folder of a trial's config, log, history, events and checkpoints."""
     return output / _TRIALS / trial_id

@@ -10,7 +10,7 @@ from pathlib import Path
 from ray_advpose.cluster.storage import is_whole
 from ray_advpose.report.ranking import TrialOutcome, markdown_table, ranking_rows
 from ray_advpose.search.lineage import LINEAGE, Lineage, Stretch
-from ray_advpose.search.places import ScoredCheckpoint, scored_checkpoints
+from ray_advpose.search.places import scored_checkpoints, trial_number
 from ray_advpose.search.stored import Search
 from ray_advpose.training.checkpoint import read_config
 from ray_advpose.training.setting_changes import SettingChange, changes_text
@@ -38,7 +38,7 @@ def write_results(search: Search, outcomes: Sequence[TrialOutcome], output: Path
     (output / "best_config.yaml").write_text(read_config(best.place).to_yaml(), encoding="utf-8")
     lineage = Lineage(output / LINEAGE)
     if lineage.exploits:
-        path = lineage.path_to(_number(best), best.generation, search.overrides)
+        path = lineage.path_to(trial_number(best.trial_id), best.generation, search.overrides)
         (output / "best_schedule.yaml").write_text(_schedule(search, path), encoding="utf-8")
     target, partial = output / "best_checkpoint", output / ".best_checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -55,7 +55,3 @@ def _schedule(search: Search, path: Sequence[Stretch]) -> str:
         changed = {name: value for name, value in after.overrides.items() if before.overrides[name] != value}
         changes.append(SettingChange(after.barrier * search.every_joint_epochs, changed))
     return changes_text(search.config.replaced(path[0].overrides, "the path's start"), changes)
-
-
-def _number(checkpoint: ScoredCheckpoint) -> int:
-    return int(checkpoint.trial_id.rpartition("_")[2])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ray_advpose.cluster.run_files import read_history
 from ray_advpose.search.endings import ENDINGS, FAILED, read_endings
-from ray_advpose.search.places import trial_folders
+from ray_advpose.search.places import trial_folders, trial_number
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,12 @@ NOTHING = Trained()
 def trained_in(output: Path) -> Trained:
     """Return what has been trained in a search's folder; nothing where there is none."""
     endings = read_endings(output / ENDINGS)
-    ended = {_number(trial_id) for trial_id, how in endings.items() if how != FAILED}
+    ended = {trial_number(trial_id) for trial_id, how in endings.items() if how != FAILED}
     images = {}
     for trial_id, folder in trial_folders(output).items():
-        if _number(trial_id) not in ended:
+        if trial_number(trial_id) not in ended:
             counted: Counter[str] = Counter()
             for record in read_history(folder):
                 counted[record.stage] += record.images
-            images[_number(trial_id)] = dict(counted)
+            images[trial_number(trial_id)] = dict(counted)
     return Trained(frozenset(ended), images)
-
-
-def _number(trial_id: str) -> int:
-    return int(trial_id.rpartition("_")[2])

@@ -33,7 +33,7 @@ class Glimpse:
 
 
 @torch.no_grad()
-def glimpse(task: Task, state: TrainState, batch: CanvasBatch, most: int) -> Glimpse:
+def glimpse(task: Task, state: TrainState, batch: CanvasBatch, most: int, joint: bool = True) -> Glimpse:
     """Augment the first images of a batch as the step that comes next would, were they in it.
 
     Args:
@@ -41,6 +41,7 @@ def glimpse(task: Task, state: TrainState, batch: CanvasBatch, most: int) -> Gli
         state: Networks, and which step comes next; not changed.
         batch: Images on the networks' device.
         most: How many of them at most.
+        joint: Whether steps are those of stage 3; without it there is random augmentation alone.
     """
     config, device = task.config, batch.canvas.device
     count = min(most, len(batch), config.run.global_batch_size)
@@ -52,13 +53,13 @@ def glimpse(task: Task, state: TrainState, batch: CanvasBatch, most: int) -> Gli
     draws = adversarial_draws(config, state.step, masks).part(slots).to(device)
     seen, adversarial, visible = task.see(batch, random), None, None
     with evaluating(state.pose_net):
-        if state.asr_net is not None:
+        if joint and state.asr_net is not None:
             with evaluating(state.asr_net):
                 features = state.pose_net.descend(task.see(batch, canonical(count, device)).image).features
                 log_scale, log_rotation = state.asr_net(features)
             drawn = draw_asr(log_scale, log_rotation, random, draws, config.asr)
             adversarial = task.see(batch, drawn.augmentation)
-        if state.aho_net is not None:
+        if joint and state.aho_net is not None:
             with evaluating(state.aho_net):
                 log_cells = state.aho_net(state.pose_net.descend(seen.image).features)
             finest = draw_occlusion(log_cells, draws, config.aho, sides).masks[0]
