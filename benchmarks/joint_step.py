@@ -77,21 +77,29 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=12, help="images (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=12, help="timed turns of each size (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch's threads (default: its own choice)")
+    parser.add_argument("--precision", default="float32", help="run.precision (default: %(default)s)")
+    parser.add_argument("--compile", action="store_true", help="have torch.compile make both halves of the pose net")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     _keep_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{args.preset}, batches of {args.batch}, {_machine(device)}, medians of {args.turns} turns\n")
+    how = f"{args.precision}{', compiled' if args.compile else ''}"
+    print(f"{args.preset}, batches of {args.batch}, {how}, {_machine(device)}, medians of {args.turns} turns\n")
     print(f"| stacks x blocks | {' | '.join(_COLUMNS)} |")
     print("|---|" + "---:|" * len(_COLUMNS))
     for size in args.sizes:
         stacks, blocks = map(int, size.split("x"))
         config = preset_named(args.preset).replaced(
-            {"net.stacks": stacks, "net.blocks_per_unit": blocks, "run.global_batch_size": args.batch}
+            {
+                "net.stacks": stacks,
+                "net.blocks_per_unit": blocks,
+                "run.global_batch_size": args.batch,
+                "run.precision": args.precision,
+            }
         )
         with tempfile.TemporaryDirectory() as folder:
-            ratios, joints = measure(config, Path(folder), args.turns, device)
+            ratios, joints = measure(config, Path(folder), args.turns, device, args.compile)
         costs = count_costs(config, joints)
         print(
             f"| {size} | {args.batch / ratios.plain_s:.2f} | {ratios.plain_over_bare:.3f} | {ratios.extra:.2%}"
@@ -101,7 +109,9 @@ def main() -> None:
         )
 
 
-def measure(config: Config, folder: Path, turns: int, device: torch.device) -> tuple[Ratios, int]:
+def measure(
+    config: Config, folder: Path, turns: int, device: torch.device, compiled: bool = False
+) -> tuple[Ratios, int]:
     """Time the three steps in turn; return medians and the number of joints."""
     batch_size = config.run.global_batch_size
     write_shards(generate_synthetic(persons=batch_size * 2, image_px=256), folder / "shards", config.net.input_px)
@@ -113,6 +123,9 @@ def measure(config: Config, folder: Path, turns: int, device: torch.device) -> t
     state = make_state(config, len(task.skeleton.joints), device)
     for net in state.networks.values():
         net.train()
+    if compiled:
+        for half in ("descend", "ascend"):
+            setattr(state.pose_net, half, torch.compile(getattr(state.pose_net, half)))
     plain = PoseStep(task, state.pose_net)
     joint = JointStep(task, state.pose_net, state.asr_net, state.aho_net)
     seen = task.see(batch, random_augmentation(config, 0).to(device))
@@ -146,9 +159,11 @@ def measure(config: Config, folder: Path, turns: int, device: torch.device) -> t
 
 
 def _timed(step: Callable[[], StepResult], state: TrainState, trained: list[str], device: torch.device) -> float:
+    wanted = state.config.run.precision == "bfloat16"
     _finish(device)
     before = time.perf_counter()
-    loss: Tensor = step()[0]
+    with torch.autocast(device.type, torch.bfloat16, enabled=wanted, cache_enabled=False):
+        loss: Tensor = step()[0]
     for name in trained:
         state.optimizers[name].zero_grad(set_to_none=True)
     loss.backward()

@@ -12,13 +12,7 @@ from ray_advpose.presets import PRESETS, preset_named
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add data, config, output and cluster to a command."""
-    parser.add_argument("--data", type=Path, help="prepared data (default: the embedded drawn people)")
-    parser.add_argument("--preset", default="quick", help=f"config: {', '.join(PRESETS)} (default: %(default)s)")
-    parser.add_argument("--config", type=Path, help="config from a YAML file, e.g. a search's best_config.yaml")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the config; repeatable"
-    )
-    parser.add_argument("--out", type=Path, help="folder for everything that comes out (default: one in runs/)")
+    add_config_arguments(parser)
     parser.add_argument(
         "--cluster",
         nargs="?",
@@ -26,6 +20,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="use a running Ray cluster (default address: RAY_ADDRESS, or the one on this machine)",
     )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add data, config and output to a command."""
+    parser.add_argument("--data", type=Path, help="prepared data (default: the embedded drawn people)")
+    parser.add_argument("--preset", default="quick", help=f"config: {', '.join(PRESETS)} (default: %(default)s)")
+    parser.add_argument("--config", type=Path, help="config from a YAML file, e.g. a search's best_config.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the config; repeatable"
+    )
+    parser.add_argument("--out", type=Path, help="folder for everything that comes out (default: one in runs/)")
 
 
 def chosen_config(args: argparse.Namespace) -> Config:

@@ -58,6 +58,8 @@ class Config(Section):
             raise ValueError(
                 f"run.min_workers = {self.run.min_workers} is more than run.num_workers = {self.run.num_workers}"
             )
+        if self.run.cuda_graphs and self.run.num_workers > 1:
+            raise ValueError(f"run.cuda_graphs is for one worker, not run.num_workers = {self.run.num_workers}")
         finest = self.net.heatmap_px
         for field in ("grid_width", "grid_height"):
             if getattr(self.aho, field) > finest:
@@ -72,7 +74,7 @@ class Config(Section):
     @property
     def adversarial(self) -> bool:
         """Whether any augmentation network is trained at all."""
-        return self.asr.enabled or self.aho.enabled
+        return self.asr.learned or self.aho.learned
 
     def replaced(self, overrides: Mapping[str, Any], source: str = "override") -> Config:
         """Return a copy with dotted fields replaced.

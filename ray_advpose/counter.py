@@ -23,6 +23,8 @@ class Purpose(IntEnum):
     SEARCH_DRAW = 7
     DRILL = 8
     EXPLOIT = 9
+    TRAINING_SUBSET = 10
+    OCCLUDED_CELLS = 11
 
 
 def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

@@ -17,6 +17,13 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
+Policy = Literal["learned", "uniform"]
+_POLICY: Policy = Field(
+    "learned",
+    json_schema_extra=_STRUCTURAL,
+    description="uniform: drawn evenly, by no network: a control of what the network adds",
+)
+
 
 class Section(BaseModel):
     """Settings that are checked when made and never changed; unknown names are refused."""
@@ -69,6 +76,7 @@ class AsrConfig(Section):
     """Adversarial scaling and rotating (Section 4.1): bins and their bounded Gaussians."""
 
     enabled: bool = True
+    policy: Policy = _POLICY
     scale_bins: int = Field(7, ge=2, json_schema_extra=_STRUCTURAL)
     rotation_bins: int = Field(9, ge=2, json_schema_extra=_STRUCTURAL)
     max_scale_log2: float = Field(0.6, gt=0, le=2)
@@ -76,16 +84,27 @@ class AsrConfig(Section):
     scale_sigma_log2: float = Field(0.05, ge=0, le=0.5)
     rotation_sigma_deg: float = Field(5.0, ge=0, le=45)
 
+    @property
+    def learned(self) -> bool:
+        """Whether there is a network."""
+        return self.enabled and self.policy == "learned"
+
 
 class AhoConfig(Section):
     """Adversarial hierarchical occluding (Section 4.2): the cell grid and the mask."""
 
     enabled: bool = True
+    policy: Policy = _POLICY
     grid_width: int = Field(4, ge=2, json_schema_extra=_STRUCTURAL)
     grid_height: int = Field(4, ge=2, json_schema_extra=_STRUCTURAL)
     max_cells: int = Field(2, ge=1, le=4)
     hierarchy: Literal["up", "down", "independent"] = Field("up", description="Figure 4; the paper uses the first")
     reference: Literal["random_cells", "none"] = "random_cells"
+
+    @property
+    def learned(self) -> bool:
+        """Whether there is a network."""
+        return self.enabled and self.policy == "learned"
 
 
 class RewardConfig(Section):
@@ -101,6 +120,9 @@ class RandomConfig(Section):
     """The random augmentation space Gamma, which is also the reference of the comparison."""
 
     random_range: Literal["release", "paper"] = "release"
+    scale_times: float = Field(1.0, ge=0, le=4, description="the range of log2 scale is multiplied by this")
+    rotation_times: float = Field(1.0, ge=0, le=3, description="the range of rotation is multiplied by this")
+    rotated_share: float = Field(0.4, ge=0, le=1, description="of the images, in the range of the release")
     flip_probability: float = Field(0.5, ge=0, le=1)
     color_range: float = Field(0.4, ge=0, lt=1, description="channels are multiplied by 1 -+ this")
 
@@ -129,6 +151,9 @@ class OptimConfig(Section):
     pose_lr: Positive = 2.5e-4
     pose_lr_after_plateau: Positive = 5e-5
     plateau_patience_epochs: Count = 5
+    drop_after_joint_epochs: int | None = Field(
+        None, ge=1, description="epochs of stage 3 after which D's rate drops, plateau or not; None: at a plateau only"
+    )
     pretrain_lr: Positive = 2.5e-4
     joint_lr: Positive = Field(5e-5, description="of both augmentation networks in stage 3")
     adversarial_bn: Literal["shared", "separate"] = Field(
@@ -150,6 +175,12 @@ class RunSection(Section):
     cpus_per_worker: Positive = Field(1.0, description="what its data tasks take is counted here as well")
     gpus_per_worker: float = Field(0.0, ge=0)
     eval_batch_size: Count = 50
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of training's convolutions; bfloat16 is for GPUs, and scores are always of float32"
+    )
+    cuda_graphs: bool = Field(
+        False, description="replay steps of stages 1 and 3 as CUDA graphs, on a GPU: for small nets, one worker"
+    )
     deterministic: bool = Field(False, description="refuse operations whose results vary, as some on GPUs do")
     probe_images: int = Field(
         16, ge=0, description="validation images on which the loss by bin and cell is measured at epochs' ends; 0: none"

@@ -5,6 +5,7 @@ Scale lives in log2 (0 keeps the crop, 1 doubles its side and so halves the pers
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,26 +30,35 @@ class Bins:
         """Turn bin indices and standard normal draws into values.
 
         Args:
-            index: (B,) int64 bins.
+            index: (B,) int64 bins, where the centres are.
             normal: (B,) float32 standard normal draws; what falls outside one sigma is clamped to it.
 
         Returns:
             (B,) float32 values, log2 scale or degrees.
         """
-        return self.centers.to(index.device)[index] + self.sigma * normal.clamp(-1, 1)
+        return self.centers[index] + self.sigma * normal.clamp(-1, 1)
 
 
-def scale_bins(config: AsrConfig) -> Bins:
+def scale_bins(config: AsrConfig, device: torch.device | None = None) -> Bins:
     """Return the M scale bins, centres in log2."""
-    return Bins(
-        torch.linspace(-config.max_scale_log2, config.max_scale_log2, config.scale_bins), config.scale_sigma_log2
-    )
+    limit = config.max_scale_log2
+    return Bins(torch.linspace(-limit, limit, config.scale_bins, device=device), config.scale_sigma_log2)
 
 
-def rotation_bins(config: AsrConfig) -> Bins:
+def rotation_bins(config: AsrConfig, device: torch.device | None = None) -> Bins:
     """Return the N rotation bins, centres in degrees."""
     limit = config.max_rotation_deg
-    return Bins(torch.linspace(-limit, limit, config.rotation_bins), config.rotation_sigma_deg)
+    return Bins(torch.linspace(-limit, limit, config.rotation_bins, device=device), config.rotation_sigma_deg)
+
+
+def equally_likely(images: int, outcomes: int, device: torch.device) -> Tensor:
+    """Return the (B, K) log-probabilities of K bins, or cells, none of which is preferred."""
+    return torch.full((images, outcomes), -math.log(outcomes), device=device)
+
+
+def one_hot(index: Tensor, outcomes: int) -> Tensor:
+    """Return (B, K) bool, True at the indices (B,); unlike torch's it checks nothing, and so waits for no device."""
+    return torch.arange(outcomes, device=index.device) == index[:, None]
 
 
 def sample_index(log_probability: Tensor, uniform: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ray_advpose.adversary.bins import sample_index
+from ray_advpose.adversary.bins import equally_likely, one_hot, sample_index
 
 Hierarchy = Literal["up", "down", "independent"]
 
@@ -51,7 +51,7 @@ def draw_cells(log_probability: Tensor, count: Tensor, uniform: Tensor) -> Tenso
         empty = remaining.exp().sum(dim=1, keepdim=True) <= 0
         remaining = torch.where(empty & ~drawn, torch.zeros_like(remaining), remaining)
         index = sample_index(remaining, uniform[:, turn])
-        drawn |= F.one_hot(index, log_probability.shape[1]).bool() & (count > turn)[:, None]
+        drawn |= one_hot(index, log_probability.shape[1]) & (count > turn)[:, None]
     return drawn
 
 
@@ -66,16 +66,14 @@ def draw_reference_cells(drawn: Tensor, count: Tensor, uniform: Tensor) -> Tenso
     Returns:
         (B, K) bool.
     """
-    even = torch.zeros(drawn.shape, dtype=uniform.dtype, device=drawn.device) - torch.log(
-        torch.tensor(float(drawn.shape[1]))
-    )
-    reference = draw_cells(even, count, uniform[:, 0])
-    for attempt in range(1, uniform.shape[1]):
-        same = (reference == drawn).all(dim=1)
-        if not bool(same.any()):
-            return reference
-        reference = torch.where(same[:, None], draw_cells(even, count, uniform[:, attempt]), reference)
-    return reference
+    images, attempts, _ = uniform.shape
+    # All attempts at once: to ask whether another one is needed would make the CPU wait for the device.
+    even = equally_likely(images * attempts, drawn.shape[1], drawn.device)
+    tried = draw_cells(even, count.repeat_interleave(attempts), uniform.flatten(0, 1)).view(images, attempts, -1)
+    same = (tried == drawn[:, None]).all(dim=2)
+    # Were all of them equal to it, the last one counts.
+    first = (same.long().cumprod(dim=1).sum(dim=1)).clamp(max=attempts - 1)
+    return tried.gather(1, first[:, None, None].expand(-1, 1, tried.shape[2]))[:, 0]
 
 
 def hierarchical_masks(

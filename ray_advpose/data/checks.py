@@ -42,12 +42,15 @@ def check_config(config: Config, shards: ShardSet) -> None:
 
 def check_room(config: Config, shards: ShardSet) -> None:
     """Check that canvases have room for the augmentations a config asks for; `UserError` if not."""
-    canvas = shards.manifest.canvas
+    canvas, asr = shards.manifest.canvas, config.asr
+    scale, rotation = asr.max_scale_log2 + asr.scale_sigma_log2, asr.max_rotation_deg + asr.rotation_sigma_deg
+    # A square reaches furthest at 45 degrees: what has room for those has room for all.
+    turn = 180.0 if canvas.max_rotation_deg >= 45 else canvas.max_rotation_deg
     for field, wanted, room in (
-        ("asr.max_scale_log2", config.asr.max_scale_log2 + config.asr.scale_sigma_log2, canvas.max_scale_log2),
-        ("asr.max_rotation_deg", config.asr.max_rotation_deg + config.asr.rotation_sigma_deg, canvas.max_rotation_deg),
+        ("asr.max_scale_log2", asr.enabled * scale, canvas.max_scale_log2),
+        ("asr.max_rotation_deg", asr.enabled * min(rotation, 180.0), turn),
     ):
-        if config.asr.enabled and wanted > room + 1e-9:
+        if wanted > room + 1e-9:
             raise UserError(
                 f"{field} with its sigma reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
                 f" {room:g}; prepare them with more margin"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ray_advpose.data.persons import Split
-from ray_advpose.data.shards import ShardSet, read_persons
+from ray_advpose.data.shards import PersonArrays, ShardSet, read_persons
 from ray_advpose.training.schedule import Schedule
 
 
@@ -46,7 +46,11 @@ def read_columns(shards: ShardSet, split: Split, samples: np.ndarray, threads: i
         samples: (n,) places in it.
         threads: How many decode.
     """
-    persons = read_persons(shards, split, samples, threads)
+    return columns_of(read_persons(shards, split, samples, threads))
+
+
+def columns_of(persons: PersonArrays) -> dict[str, np.ndarray]:
+    """Return what a `CanvasBatch` holds of persons, beside their places in a step."""
     canvas_from_image = 1 / np.sqrt(np.abs(np.linalg.det(persons.image_from_canvas[:, :, :2])))
     return {
         "canvas": persons.canvas,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import ray_advpose
 from ray_advpose.data.canvas import MAX_ROTATION_DEG, MAX_SCALE_LOG2, canvas_side, cut_canvas, encode_canvas
 from ray_advpose.data.images import BrokenImageError, read_bgr
 from ray_advpose.data.manifest import MANIFEST, BrokenImage, CanvasGeometry, Manifest, ShardInfo, fingerprint_of
@@ -141,7 +141,7 @@ def _write_into(
         counts={split: writers[split].count for split in SPLITS},
         shards=shards,
         fingerprint=fingerprint_of(shards),
-        package_version=version("ray-advpose"),
+        package_version=ray_advpose.__version__,
         broken=tuple(broken),
         notes=source.notes,
     )

@@ -44,7 +44,11 @@ def occlusion_target(shards: ShardSet, task: Task) -> Tensor:
     Returns:
         (h * w,) float32.
     """
-    joints_cv, annotated = _training_joints(shards, len(task.skeleton.joints))
+    return cell_shares(*_training_joints(shards, len(task.skeleton.joints)), task)
+
+
+def cell_shares(joints_cv: Tensor, annotated: Tensor, task: Task) -> Tensor:
+    """Return the (h * w,) shares of cells in the joints, (N, J, 2) with (N, J) flags, of canonical crops."""
     count, side = len(joints_cv), task.config.net.input_px
     still = canonical(count, torch.device("cpu"))
     matrix = input_from_canvas(

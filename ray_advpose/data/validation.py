@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,12 +114,7 @@ class ScoredSplit:
         parts = [
             self._read(part) for part in np.array_split(np.arange(self._shards.count(self._split)), self._pieces())
         ]
-        return Truth(
-            person_id=[name for part in parts for name in part.person_id],
-            joints_px=np.concatenate([_joints_px(part) for part in parts]),
-            annotated=np.concatenate([part.annotated for part in parts]),
-            normalizer_px=np.concatenate([part.normalizer_px for part in parts]),
-        )
+        return truth_of(parts)
 
     def _pieces(self) -> int:
         return -(-self._shards.count(self._split) // self._task.config.run.eval_batch_size)
@@ -132,6 +127,16 @@ class ScoredSplit:
 
     def _read(self, indices: np.ndarray) -> PersonArrays:
         return read_persons(self._shards, self._split, indices)
+
+
+def truth_of(parts: Sequence[PersonArrays]) -> Truth:
+    """Return the ground truth of persons that were read in parts, at least one."""
+    return Truth(
+        person_id=[name for part in parts for name in part.person_id],
+        joints_px=np.concatenate([_joints_px(part) for part in parts]),
+        annotated=np.concatenate([part.annotated for part in parts]),
+        normalizer_px=np.concatenate([part.normalizer_px for part in parts]),
+    )
 
 
 def _joints_px(persons: PersonArrays) -> np.ndarray:

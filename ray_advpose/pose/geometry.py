@@ -126,8 +126,7 @@ def warp(canvas: Tensor, matrix: Tensor, input_px: int, color: Tensor | None = N
 def _sampling_grid(canvas_from_input: Tensor, input_px: int, height: int, width: int) -> Tensor:
     """Return (B, S, S, 2): where each input pixel's centre lies on the canvas, edges at -1 and 1."""
     centre_in = torch.arange(input_px, device=canvas_from_input.device) + 0.5
-    size = canvas_from_input.new_tensor([width, height])
-    to_edges = canvas_from_input * (2 / size)[:, None]
+    to_edges = torch.stack([canvas_from_input[:, 0] * (2 / width), canvas_from_input[:, 1] * (2 / height)], dim=1)
     along_x = to_edges[:, None, None, :, 0] * centre_in[:, None]
     along_y = to_edges[:, None, None, :, 1] * centre_in[:, None, None] + (to_edges[:, None, None, :, 2] - 1)
     return along_x + along_y

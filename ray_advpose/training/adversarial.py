@@ -42,9 +42,10 @@ def draw_asr(
     """
     scale_index = sample_index(log_scale, draws.bin_uniform[:, 0])
     rotation_index = sample_index(log_rotation, draws.bin_uniform[:, 1])
+    device = log_scale.device
     augmentation = reference.rescaled(
-        2 ** scale_bins(config).draw(scale_index, draws.bin_normal[:, 0]),
-        rotation_bins(config).draw(rotation_index, draws.bin_normal[:, 1]),
+        2 ** scale_bins(config, device).draw(scale_index, draws.bin_normal[:, 0]),
+        rotation_bins(config, device).draw(rotation_index, draws.bin_normal[:, 1]),
     )
     return AsrDraw(augmentation, scale_index, rotation_index)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+
+COMPUTED_ON = ("canvas", "joints_cv", "annotated", "normalizer_cv")
+"""Fields that steps compute on; the others only say where in the run a batch belongs."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,16 @@ class CanvasBatch:
         return len(self.slot)
 
     def part(self, which: slice | Tensor) -> CanvasBatch:
-        """Return some of the images."""
-        return self._mapped(lambda tensor: tensor[which])
+        """Return some of the images; ``which`` is a slice, or places in a tensor on the CPU."""
+        tensors = {field.name: getattr(self, field.name)[which] for field in fields(self) if field.name != "step"}
+        return replace(self, **tensors)
 
     def to(self, device: torch.device) -> CanvasBatch:
-        """Return the batch on a device."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        """Return the batch with all that is computed on moved to a device.
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> CanvasBatch:
-        tensors = {field.name: change(getattr(self, field.name)) for field in fields(self) if field.name != "step"}
-        return CanvasBatch(step=self.step, **tensors)
+        Slots and samples stay where they are: looked up on the CPU, they would make it wait for the device.
+        """
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in COMPUTED_ON})
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,23 @@ class AdversarialDraws:
         return AdversarialDraws(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
+@dataclass(frozen=True)
+class StepDraws:
+    """All that is random in a step, for a worker's part of the global batch.
+
+    Attributes:
+        random: tau_r of every image.
+        adversarial: What sampling needs; None in stage 1.
+    """
+
+    random: Augmentation
+    adversarial: AdversarialDraws | None = None
+
+    def to(self, device: torch.device) -> StepDraws:
+        """Return the draws on a device."""
+        return StepDraws(self.random.to(device), None if self.adversarial is None else self.adversarial.to(device))
+
+
 def canonical(count: int, device: torch.device) -> Augmentation:
     """Return the augmentation that changes nothing: the crop of evaluation and of bridge features."""
     return Augmentation(
@@ -90,7 +107,8 @@ def random_augmentation(config: Config, step: int) -> Augmentation:
     """Draw tau_r from the random augmentation space for every slot of a global batch.
 
     ``release`` is scale 2^clip(N(0, 0.25), +-0.5) and rotation clip(N(0, 30), +-60) degrees with none
-    for 60 % of the images; ``paper`` is Section 5.1's uniform 0.75..1.25 and +-30 degrees.
+    for 60 % of the images; ``paper`` is Section 5.1's uniform 0.75..1.25 and +-30 degrees. Factors of
+    the config stretch log2 scale and rotation, and say how many images the release rotates.
     """
     rng = generator(config.run.seed, Purpose.RANDOM_AUGMENTATION, step)
     count = config.run.global_batch_size
@@ -103,10 +121,14 @@ def random_augmentation(config: Config, step: int) -> Augmentation:
 
 def _random_scale_rotation(rng: np.random.Generator, count: int, config: RandomConfig) -> tuple[np.ndarray, np.ndarray]:
     if config.random_range == "paper":
-        return rng.uniform(0.75, 1.25, count), rng.uniform(-30, 30, count)
-    scale = 2 ** np.clip(rng.normal(0, 0.25, count), -0.5, 0.5)
-    rotation = np.clip(rng.normal(0, 30, count), -60, 60)
-    return scale, np.where(rng.random(count) < 0.6, 0.0, rotation)
+        scale, rotation = rng.uniform(0.75, 1.25, count), rng.uniform(-30, 30, count)
+    else:
+        scale = 2 ** np.clip(rng.normal(0, 0.25, count), -0.5, 0.5)
+        rotation = np.clip(rng.normal(0, 30, count), -60, 60)
+        rotation = np.where(rng.random(count) < 1 - config.rotated_share, 0.0, rotation)
+    # To the power of 1 a scale may come out another last bit than it went in.
+    scale = scale if config.scale_times == 1 else scale**config.scale_times
+    return scale, rotation * config.rotation_times
 
 
 def adversarial_draws(config: Config, step: int, masks: int) -> AdversarialDraws:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ray_advpose.adversary.bins import equally_likely, one_hot
 from ray_advpose.adversary.reward import kl_divergence, reward_targets, verdicts
 from ray_advpose.nets.augmenter import AhoNet, AsrNet
 from ray_advpose.nets.bridge import BridgedPoseNet
@@ -16,6 +17,7 @@ from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.draws import (
     AdversarialDraws,
     Augmentation,
+    StepDraws,
     adversarial_draws,
     canonical,
     random_augmentation,
@@ -63,22 +65,35 @@ class JointStep(nn.Module):
         self._sides = [side for _, side in pose_net.bridge_shapes]
         self._masks = len(self._sides) if task.config.aho.hierarchy == "independent" else 1
 
-    def forward(self, batch: CanvasBatch) -> StepResult:
-        """Return the loss of D and G on a worker's part of the global batch, and its statistics."""
-        config, device = self.task.config, batch.canvas.device
-        slots = batch.slot.cpu()
-        random = random_augmentation(config, batch.step).part(slots).to(device)
-        draws = adversarial_draws(config, batch.step, self._masks).part(slots).to(device)
-        sizes = share_sizes(config.run.global_batch_size, self.asr_net is not None, self.aho_net is not None)
+    def draws(self, batch: CanvasBatch) -> StepDraws:
+        """Return all that is random in a step for a worker's part of the global batch, on the CPU."""
+        config, slots = self.task.config, batch.slot
+        return StepDraws(
+            random_augmentation(config, batch.step).part(slots),
+            adversarial_draws(config, batch.step, self._masks).part(slots),
+        )
+
+    def forward(self, batch: CanvasBatch, draws: StepDraws | None = None) -> StepResult:
+        """Return the loss of D and G on a worker's part of the global batch, and its statistics.
+
+        Args:
+            batch: The part, on the networks' device.
+            draws: What `draws` returned, there too; drawn here if not given.
+        """
+        config, slots = self.task.config, batch.slot
+        step_draws = draws or self.draws(batch).to(batch.canvas.device)
+        random, adversarial = step_draws.random, step_draws.adversarial
+        assert adversarial is not None, "drawn for this stage"
+        sizes = share_sizes(config.run.global_batch_size, config.asr.enabled, config.aho.enabled)
         edges = torch.searchsorted(slots, torch.tensor([sizes[0], sizes[0] + sizes[1]])).tolist()
         first, second, third = slice(0, edges[0]), slice(edges[0], edges[1]), slice(edges[1], len(batch))
 
         results = [(sizes[0], self._random_share(batch.part(first), random.part(first)))]
-        if self.asr_net is not None:
-            asr = self._asr_share(self.asr_net, batch.part(second), random.part(second), draws.part(second))
+        if config.asr.enabled:
+            asr = self._asr_share(batch.part(second), random.part(second), adversarial.part(second))
             results.append((sizes[1], asr))
-        if self.aho_net is not None:
-            aho = self._aho_share(self.aho_net, batch.part(third), random.part(third), draws.part(third))
+        if config.aho.enabled:
+            aho = self._aho_share(batch.part(third), random.part(third), adversarial.part(third))
             results.append((sizes[2], aho))
 
         pose_losses = torch.cat([result.pose_losses for _, result in results])
@@ -96,15 +111,15 @@ class JointStep(nn.Module):
         losses = self.task.losses(self.pose_net(seen.image), seen)
         return _ShareResult(losses, None, {"loss_random": (losses.detach().sum(), len(batch))})
 
-    def _asr_share(
-        self, asr_net: AsrNet, batch: CanvasBatch, reference: Augmentation, draws: AdversarialDraws
-    ) -> _ShareResult:
+    def _asr_share(self, batch: CanvasBatch, reference: Augmentation, draws: AdversarialDraws) -> _ShareResult:
         """X2: Algorithm 2 with scaling and rotating; the two augmentations share flip and colour."""
+        if self.asr_net is None:
+            return self._even_asr_share(batch, reference, draws)
         task, device = self.task, batch.canvas.device
         # Eval mode, as in stage 2: an image's features do not depend on the images beside it.
         with torch.no_grad(), evaluating(self.pose_net):
             features = self.pose_net.descend(task.see(batch, canonical(len(batch), device)).image).features
-        log_scale, log_rotation = asr_net(features)
+        log_scale, log_rotation = self.asr_net(features)
         with torch.no_grad():
             drawn = draw_asr(log_scale, log_rotation, reference, draws, task.config.asr)
         seen = task.see(batch, drawn.augmentation)
@@ -121,20 +136,20 @@ class JointStep(nn.Module):
         )
         divergence = torch.zeros_like(losses)
         for log_probability, index in ((log_scale, drawn.scale_index), (log_rotation, drawn.rotation_index)):
-            chosen = nn.functional.one_hot(index, log_probability.shape[1]).bool()
+            chosen = one_hot(index, log_probability.shape[1])
             target = reward_targets(log_probability.exp(), chosen, verdict, task.config.reward)
             divergence = divergence + kl_divergence(target, log_probability)
         entropies = {"entropy_scale": log_scale, "entropy_rotation": log_rotation}
         return _ShareResult(losses, divergence, _statistics("asr", losses, reference_losses, verdict, entropies))
 
-    def _aho_share(
-        self, aho_net: AhoNet, batch: CanvasBatch, random: Augmentation, draws: AdversarialDraws
-    ) -> _ShareResult:
+    def _aho_share(self, batch: CanvasBatch, random: Augmentation, draws: AdversarialDraws) -> _ShareResult:
         """X3: Algorithm 2 with occluding; both passes share everything before the mask."""
+        if self.aho_net is None:
+            return self._even_aho_share(batch, random, draws)
         task, config = self.task, self.task.config
         seen = task.see(batch, random)
         descent = self.pose_net.descend(seen.image)
-        log_cells = aho_net(tuple(feature.detach() for feature in descent.features))
+        log_cells = self.aho_net(tuple(feature.detach() for feature in descent.features))
         drawn = draw_occlusion(log_cells.detach(), draws, config.aho, self._sides)
         with self._adversarial_norms():
             heatmaps = self.pose_net.ascend(descent, drawn.masks)
@@ -152,6 +167,28 @@ class JointStep(nn.Module):
         return _ShareResult(
             losses, divergence, _statistics("aho", losses, reference_losses, verdict, {"entropy_cells": log_cells})
         )
+
+    def _even_asr_share(self, batch: CanvasBatch, reference: Augmentation, draws: AdversarialDraws) -> _ShareResult:
+        """X2 of a control: bins are equally likely, so there is nothing to compare or to reward."""
+        asr = self.task.config.asr
+        device = batch.canvas.device
+        scale = equally_likely(len(batch), asr.scale_bins, device)
+        rotation = equally_likely(len(batch), asr.rotation_bins, device)
+        seen = self.task.see(batch, draw_asr(scale, rotation, reference, draws, asr).augmentation)
+        with self._adversarial_norms():
+            losses = self.task.losses(self.pose_net(seen.image), seen)
+        return _ShareResult(losses, None, {"loss_asr": (losses.detach().sum(), len(batch))})
+
+    def _even_aho_share(self, batch: CanvasBatch, random: Augmentation, draws: AdversarialDraws) -> _ShareResult:
+        """X3 of a control: cells are equally likely."""
+        aho = self.task.config.aho
+        seen = self.task.see(batch, random)
+        even = equally_likely(len(batch), aho.grid_width * aho.grid_height, batch.canvas.device)
+        masks = draw_occlusion(even, draws, aho, self._sides).masks
+        descent = self.pose_net.descend(seen.image)
+        with self._adversarial_norms():
+            losses = self.task.losses(self.pose_net.ascend(descent, masks), seen)
+        return _ShareResult(losses, None, {"loss_aho": (losses.detach().sum(), len(batch))})
 
     def _adversarial_norms(self) -> AbstractContextManager[None]:
         """Whether passes that D learns from under adversarial augmentation move its running statistics."""

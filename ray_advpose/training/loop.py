@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
 from ray_advpose.training.batch import CanvasBatch
 from ray_advpose.training.history import EpochRecord, Probe, Validation
@@ -20,6 +19,7 @@ from ray_advpose.training.pretrain_step import PretrainStep
 from ray_advpose.training.schedule import Position, Schedule, Stage
 from ray_advpose.training.state import TrainState, learning_rates
 from ray_advpose.training.statistics import RunningEpoch
+from ray_advpose.training.stepper import make_stepper
 
 PROGRESS_EVERY_S = 5.0
 
@@ -85,26 +85,22 @@ def train_epochs(
     """
     device = state.device
     stream = iter(batches)
-    stage, module, optimizers = None, nn.Module(), list[Optimizer]()
+    stage: Stage | None = None
+    step: Callable[[CanvasBatch], StepStatistics]
     while state.step < schedule.total_steps:
         position = schedule.position(state.step)
         rates = _set_rates(state, position.stage)
         if position.stage is not stage:
             stage = position.stage
             module = _stage_module(state, task, stage, cell_target)
-            optimizers = [state.optimizers[name] for name in rates]
+            step = make_stepper(module, [state.optimizers[name] for name in rates], state.config, device)
         clock = _Clock(state.epoch, schedule, position, on_progress)
         while True:
             batch = clock.waited_for(lambda: next(stream, None))
             if batch is None or batch.step != state.step:
                 given = "ended" if batch is None else f"gave step {batch.step}"
                 raise RuntimeError(f"the stream {given} where step {state.step} was due")
-            loss, statistics = module(batch.to(device))
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
+            statistics = step(batch)
             state.step += 1
             clock.stepped(state.step, statistics)
             if schedule.position(state.step - 1).ends_epoch:

@@ -22,6 +22,7 @@ DECIDING_LATER = {
     "stages.joint_epochs",
     "optim.pose_lr_after_plateau",
     "optim.plateau_patience_epochs",
+    "optim.drop_after_joint_epochs",
     "optim.pretrain_lr",
     "optim.joint_lr",
     "optim.adversarial_bn",

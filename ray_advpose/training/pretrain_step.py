@@ -20,7 +20,8 @@ from ray_advpose.training.workers import part_of_mean
 SweepTargets = dict[int, Tensor]
 """Sample index -> (M + N,) P^s and P^r, one after the other, on the CPU."""
 
-_SWEEP_IMAGES_PER_PASS = 64
+_SWEEP_IMAGES_PER_PASS = {False: 64, True: 512}
+"""Without and with a GPU, which wants more at a time."""
 
 
 class PretrainStep(nn.Module):
@@ -96,7 +97,7 @@ class PretrainStep(nn.Module):
     def _sweep(self, pose_net: BridgedPoseNet, batch: CanvasBatch, places: list[int]) -> Tensor:
         """Forward D on one draw from each of the m x n bin pairs of each image: (len(places), M + N)."""
         config, device = self.task.config, batch.canvas.device
-        scales, rotations = scale_bins(config.asr), rotation_bins(config.asr)
+        scales, rotations = scale_bins(config.asr, device), rotation_bins(config.asr, device)
         m, n = len(scales.centers), len(rotations.centers)
         pairs = m * n
         normals = torch.stack([sweep_normals(config, int(batch.sample[place])) for place in places])
@@ -107,13 +108,10 @@ class PretrainStep(nn.Module):
         draw = still.rescaled(
             2 ** scales.draw(scale_index, normals[:, 0]), rotations.draw(rotation_index, normals[:, 1])
         )
-        image = torch.tensor(places, device=device).repeat_interleave(pairs)
-        losses = [
-            self._losses_of(pose_net, batch, image[part], draw.part(part))
-            for part in (
-                slice(start, start + _SWEEP_IMAGES_PER_PASS) for start in range(0, len(image), _SWEEP_IMAGES_PER_PASS)
-            )
-        ]
+        image = torch.tensor(places).repeat_interleave(pairs)
+        size = _SWEEP_IMAGES_PER_PASS[device.type == "cuda"]
+        parts = [slice(start, start + size) for start in range(0, len(image), size)]
+        losses = [self._losses_of(pose_net, batch, image[part], draw.part(part)) for part in parts]
         by_scale, by_rotation = sweep_targets(torch.cat(losses).view(len(places), m, n))
         return torch.cat([by_scale, by_rotation], dim=1)
 

@@ -117,8 +117,8 @@ def make_state(config: Config, joints: int, device: torch.device) -> TrainState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         pose_net = make_pose_net(config.net, joints)
-        asr_net = AsrNet(pose_net.bridge_shapes, config.net, config.asr) if config.asr.enabled else None
-        aho_net = AhoNet(pose_net.bridge_shapes, config.net, config.aho) if config.aho.enabled else None
+        asr_net = AsrNet(pose_net.bridge_shapes, config.net, config.asr) if config.asr.learned else None
+        aho_net = AhoNet(pose_net.bridge_shapes, config.net, config.aho) if config.aho.learned else None
     state = TrainState(config, pose_net, asr_net, aho_net, optimizers={})
     for name, net in state.networks.items():
         # Measured 1.6 to 1.9 times faster than contiguous on CPUs; tensor cores want it as well.
@@ -131,17 +131,19 @@ def make_state(config: Config, joints: int, device: torch.device) -> TrainState:
 
 def _optimizer(config: Config, net: nn.Module) -> Optimizer:
     # The rate is set at every epoch's start by `learning_rates`.
+    capturable = config.run.cuda_graphs and next(net.parameters()).device.type == "cuda"
     if config.optim.optimizer == "adam":
         # Fused: a small net has hundreds of small tensors, and a loop over them took 7 % of a training step.
-        return Adam(net.parameters(), lr=config.optim.pose_lr, fused=True)
-    return RMSprop(net.parameters(), lr=config.optim.pose_lr)
+        return Adam(net.parameters(), lr=config.optim.pose_lr, fused=True, capturable=capturable)
+    return RMSprop(net.parameters(), lr=config.optim.pose_lr, capturable=capturable)
 
 
 def learning_rates(config: Config, stage: Stage, history: list[EpochRecord]) -> dict[str, float]:
     """Return the rate of every network that a stage trains (Section 5.1, "Training").
 
     D keeps its rate until the validation score of stage 3 has not risen for
-    ``optim.plateau_patience_epochs`` epochs, then drops for good.
+    ``optim.plateau_patience_epochs`` epochs, or ``optim.drop_after_joint_epochs`` are over, then drops
+    for good.
     """
     optim = config.optim
     if stage is Stage.POSE:
@@ -149,7 +151,9 @@ def learning_rates(config: Config, stage: Stage, history: list[EpochRecord]) -> 
     if stage is Stage.PRETRAIN:
         return {"asr": optim.pretrain_lr, "aho": optim.pretrain_lr}
     scores = [record.metric for record in history if record.stage == Stage.JOINT.label]
-    pose = optim.pose_lr_after_plateau if _has_plateaued(scores, optim.plateau_patience_epochs) else optim.pose_lr
+    latest = optim.drop_after_joint_epochs
+    drops = _has_plateaued(scores, optim.plateau_patience_epochs) or (latest is not None and len(scores) >= latest)
+    pose = optim.pose_lr_after_plateau if drops else optim.pose_lr
     return {"pose": pose, "asr": optim.joint_lr, "aho": optim.joint_lr}
 
 

@@ -62,13 +62,14 @@ def load_member(folder: Path, state: TrainState, data: DataIdentity, allow: Coll
     return mapped
 
 
-def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity) -> None:
+def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity, allow: Collection[str] = ()) -> None:
     """Put a fresh state at the end of another run's stage 1.
 
     Args:
         folder: A checkpoint from the end of stage 1.
         state: Fresh; its augmentation networks stay as they are.
         data: What this run is trained on.
+        allow: Fields that may differ from what that stage 1 was trained with.
 
     Raises:
         UserError: The checkpoint is not whole, lies elsewhere than at the end of stage 1, was trained
@@ -77,7 +78,7 @@ def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity) -> None
     check_data(folder, data)
     saved, wanted = read_config(folder).flat(), state.config.flat()
     for name in filter(decides_pose_stage, wanted):
-        if saved[name] != wanted[name]:
+        if saved[name] != wanted[name] and name not in allow:
             raise UserError(f"{folder} holds a stage 1 with {name} = {saved[name]}, this run's has {wanted[name]}")
     content = read_state(folder, state)
     history = [EpochRecord.from_dict(record) for record in content["history"]]

@@ -134,8 +134,8 @@ def share(new_run):
         step, batch = run.joint_step(), run.batch()
         random, draws = random_augmentation(run.config, 0), adversarial_draws(run.config, 0, 1)
         if arm == "asr":
-            return run.state, step._asr_share(step.asr_net, batch, random, draws)
-        return run.state, step._aho_share(step.aho_net, batch, random, draws)
+            return run.state, step._asr_share(batch, random, draws)
+        return run.state, step._aho_share(batch, random, draws)
 
     return compute
 

@@ -1,0 +1,147 @@
+"""Compare learned augmentation with random augmentation and controls, without Ray: ``python launch/evidence.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ray_advpose.arguments import add_config_arguments, chosen_config
+from ray_advpose.config import Config
+from ray_advpose.data.checks import check_data
+from ray_advpose.data.embedded import embedded_data
+from ray_advpose.data.persons import SPLITS
+from ray_advpose.data.shards import ShardSet
+from ray_advpose.errors import UserError, run_command
+from ray_advpose.evidence.arms import JOINT, RANDOM, UNIFORM
+from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
+from ray_advpose.evidence.findings import write_findings
+from ray_advpose.evidence.held import decode_split
+from ray_advpose.evidence.processes import Place, train_runs
+from ray_advpose.search.space import load_space
+
+_SPACES = Path(__file__).parent.parent / "search_spaces"
+_UNFINISHED = 75  # of sysexits.h: try again
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description="Train every arm and control from the same stage 1 of each seed, and compare their predictions.",
+        epilog="The same command on the same --out goes on where it was cut. Exit codes: 0 done, 1 failed,"
+        f" 2 a mistake in what was given, {_UNFINISHED} time is up and runs are left, 130 cut by Ctrl-C.",
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--seeds", type=int, default=3, help="of every arm, from run.seed on (default: %(default)s)")
+    parser.add_argument(
+        "--sizes", default="", metavar="N,N", help="smaller training sets to compare on as well, in as many steps"
+    )
+    parser.add_argument(
+        "--tune",
+        type=int,
+        default=0,
+        metavar="N",
+        help="settings to try of both networks together, and as many of random augmentation (default: none)",
+    )
+    parser.add_argument(
+        "--joint-space",
+        type=Path,
+        default=_SPACES / "evidence_joint.py",
+        help="what is tuned of joint training (default: search_spaces/evidence_joint.py)",
+    )
+    parser.add_argument(
+        "--random-space",
+        type=Path,
+        default=_SPACES / "evidence_random.py",
+        help="what is tuned of random augmentation (default: search_spaces/evidence_random.py)",
+    )
+    parser.add_argument("--parallel", type=int, help="runs at a time (default: the CPUs, with a GPU at most 4)")
+    parser.add_argument("--threads", type=int, default=1, help="of each run's CPU operations (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="stop after this time, with a checkpoint of every run")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is left of the experiment and write its findings."""
+    started = time.time()
+    args = build_parser().parse_args(arguments)
+    # A stop from outside is one from the keyboard: runs leave checkpoints.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config = chosen_config(args)
+    data = (args.data or embedded_data()).absolute()
+    output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-evidence")).absolute()
+    shards = check_data(config, data)
+    experiment = _experiment(args, config, shards)
+    parallel = args.parallel or _default_parallel()
+    for name, value in (("--parallel", parallel), ("--threads", args.threads)):
+        if value < 1:
+            raise UserError(f"{name} {value}: expected at least 1")
+    begin(experiment, output)
+    place = Place(data, output / "canvases", output / RUNS)
+    for split in SPLITS:
+        if shards.count(split):
+            decode_split(shards, split, place.canvases, threads=os.cpu_count() or 1)
+    deadline = None if args.minutes is None else started + 60 * args.minutes
+    done = train_runs(lambda: experiment.runs(place.runs), place, parallel, args.threads, deadline)
+    page = write_findings(experiment, output, _machine(parallel))
+    if page is not None:
+        print(page)
+    if not done:
+        print(f"time is up; the same command with --out {output} goes on")
+        return _UNFINISHED
+    return 0
+
+
+def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> Experiment:
+    whole = shards.count("train")
+    try:
+        smaller = [int(size) for size in args.sizes.split(",") if size]
+    except ValueError:
+        raise UserError(f"--sizes {args.sizes}: expected numbers, e.g. 500,1000") from None
+    for size in smaller:
+        if not config.run.global_batch_size <= size < whole:
+            raise UserError(
+                f"--sizes {size}: expected from {config.run.global_batch_size}, a batch, to {whole - 1}, fewer than"
+                " there are"
+            )
+    if args.seeds < 1 or args.tune < 0:
+        raise UserError(f"--seeds {args.seeds} --tune {args.tune}: expected at least one seed, and no trial or more")
+    seeds = [config.run.seed + number for number in range(args.seeds)]
+    if TUNING_SEED in seeds:
+        raise UserError(f"seed {TUNING_SEED} is what settings are tuned with; set another run.seed")
+    spaces = {JOINT: args.joint_space, RANDOM: args.random_space}
+    drawn = {
+        arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else [] for arm, path in spaces.items()
+    }
+    return Experiment(
+        config=config.model_dump(),
+        fingerprint=shards.fingerprint,
+        seeds=seeds,
+        sizes=[whole, *sorted(smaller, reverse=True)],
+        small_arms=[RANDOM, UNIFORM, JOINT],
+        drawn=drawn,
+    )
+
+
+def _default_parallel() -> int:
+    cpus = os.cpu_count() or 1
+    return min(cpus, 4) if torch.cuda.is_available() else cpus
+
+
+def _machine(parallel: int) -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"Machine: {os.cpu_count()} CPUs ({platform.machine()}), {device}, torch {torch.__version__}; {parallel} runs"
+        " at a time"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

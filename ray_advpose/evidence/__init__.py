@@ -1,0 +1,1 @@
+"""Whether learned augmentation pays: arms and controls on equal terms, without Ray."""

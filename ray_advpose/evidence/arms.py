@@ -1,0 +1,102 @@
+"""What is compared: the arms of the paper's Table 1, and the controls that a sceptic asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray_advpose.config import Config
+from ray_advpose.presets import ARMS
+
+RANDOM, TUNED, UNIFORM, JOINT = "random", "random, tuned", "uniform", "asr+aho"
+BASELINES = (RANDOM, TUNED, UNIFORM)
+"""What ``asr+aho`` has to beat: the best of these."""
+
+MEANINGS = {
+    RANDOM: "random augmentation alone, with the ranges of the preset",
+    TUNED: "random augmentation alone, its ranges tuned on validation by as many trials as asr+aho had",
+    UNIFORM: "the shares, bins and cells of asr+aho, but drawn evenly and by no network",
+    "asr": "adversarial scaling and rotating",
+    "aho": "adversarial occluding",
+    JOINT: "both augmentation networks",
+}
+
+Kind = Literal["stage 1", "tuning", "arm"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of an experiment.
+
+    Attributes:
+        name: Unique, and a folder's name.
+        kind: ``stage 1`` ends with it; the others go on from a ``stage 1`` with random augmentation.
+        arm: Which arm; for tuning, which of the two that are tuned.
+        config: Its config; the seed is in it.
+        images: Training images.
+        after: Name of the stage 1 it goes on from; None for a stage 1.
+    """
+
+    name: str
+    kind: Kind
+    arm: str
+    config: Config
+    images: int
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Settings that tuning has found best on validation: of ``asr+aho``, and of random augmentation."""
+
+    joint: Mapping[str, Any]
+    random: Mapping[str, Any]
+
+
+def stage_one(base: Config, seed: int, images: int) -> Run:
+    """Return the stage 1 that all runs of a seed and a number of images share."""
+    config = base.replaced({**ARMS[RANDOM], "run.seed": seed})
+    return Run(f"stage1-{images}-seed{seed}", "stage 1", RANDOM, config, images)
+
+
+def tuning_runs(base: Config, seed: int, images: int, drawn: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Run]:
+    """Return a run for every draw of settings of ``asr+aho`` and of random augmentation, in turn.
+
+    Args:
+        base: What all runs have in common.
+        seed: One that no arm is trained with.
+        images: Training images.
+        drawn: Settings by arm.
+    """
+    shared = stage_one(base, seed, images).name
+    runs = []
+    for arm, draws in drawn.items():
+        for number, settings in enumerate(draws):
+            config = base.replaced({**ARMS[arm], **settings, "run.seed": seed})
+            runs.append(Run(f"tuning-{_slug(arm)}-{number}", "tuning", arm, config, images, shared))
+    return runs
+
+
+def arm_runs(base: Config, arms: Sequence[str], seeds: Sequence[int], images: int, tuned: Tuned) -> list[Run]:
+    """Return a run for every arm and seed, seed by seed, so that whole rows of a seed are done first."""
+    runs = []
+    for seed in seeds:
+        for arm in arms:
+            config = base.replaced({**overrides_of(arm, tuned), "run.seed": seed})
+            shared = stage_one(base, seed, images).name
+            runs.append(Run(f"{_slug(arm)}-{images}-seed{seed}", "arm", arm, config, images, shared))
+    return runs
+
+
+def overrides_of(arm: str, tuned: Tuned) -> dict[str, Any]:
+    """Return what an arm changes of the common config."""
+    if arm == TUNED:
+        return {**ARMS[RANDOM], **tuned.random}
+    if arm == UNIFORM:
+        return {**ARMS[JOINT], **tuned.joint, "asr.policy": "uniform", "aho.policy": "uniform"}
+    return {**ARMS[arm], **(tuned.joint if arm != RANDOM else {})}
+
+
+def _slug(arm: str) -> str:
+    return arm.replace(", ", "-").replace("+", "-")

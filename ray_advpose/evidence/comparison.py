@@ -1,0 +1,129 @@
+"""What the runs of an experiment came to, arm beside arm, with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ray_advpose.data.rescoring import score_file
+from ray_advpose.evidence.arms import BASELINES, JOINT
+from ray_advpose.evidence.experiment import Experiment, result_of
+from ray_advpose.evidence.one_run import ROBUSTNESS, is_done, predictions_file, read_history
+from ray_advpose.evidence.robustness import Robustness
+from ray_advpose.pose.gain import Gain, paired_gain
+from ray_advpose.pose.score import Score
+from ray_advpose.training.history import EpochRecord
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One run of an arm that has ended.
+
+    Attributes:
+        result: What its folder says of it.
+        score: Of its predictions.
+        caption: The definition behind the score.
+        history: Its epochs, those of the stage 1 before it too.
+        robustness: Measured on the same split.
+    """
+
+    result: dict[str, Any]
+    score: Score
+    caption: str
+    history: list[EpochRecord]
+    robustness: Robustness
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All arms that have ended.
+
+    Attributes:
+        split: Which one is scored.
+        arms: By number of training images and arm, a run for each seed.
+    """
+
+    split: str
+    arms: dict[int, dict[str, dict[int, ArmRun]]]
+
+    def gain(self, images: int, arm: str, baseline: str) -> Gain | None:
+        """Return an arm's gain over another, on the seeds both were trained with; None without one."""
+        ours, theirs = self.arms[images].get(arm, {}), self.arms[images].get(baseline, {})
+        common = [seed for seed in ours if seed in theirs]
+        if not common:
+            return None
+        return paired_gain(
+            [ours[seed].score.relative for seed in common],
+            [theirs[seed].score.relative for seed in common],
+            ours[common[0]].score.threshold,
+        )
+
+    def hardest_baseline(self, images: int) -> str | None:
+        """Return the baseline that scores highest, on the split that is scored: the hardest to beat."""
+        there = [arm for arm in BASELINES if self.arms[images].get(arm)]
+        return max(there, key=lambda arm: self.mean_joint(images, arm)) if there else None
+
+    def mean_joint(self, images: int, arm: str) -> float:
+        """Return an arm's score, the mean over seeds."""
+        return float(np.mean([run.score.mean_joint for run in self.arms[images][arm].values()]))
+
+    def flatness(self, images: int, arm: str) -> tuple[float, float]:
+        """Return how steep loss and accuracy are over rotation: what 60 degrees cost (see `steepness`)."""
+        runs = list(self.arms[images][arm].values())
+        return (
+            float(np.mean([steepness(run.robustness.loss["rotation"]) for run in runs])),
+            float(np.mean([steepness(run.robustness.accuracy["rotation"]) for run in runs])),
+        )
+
+
+def steepness(over_rotation: Sequence[float]) -> float:
+    """Return by how many percent the two outermost values, on average, exceed the middle one."""
+    middle = over_rotation[len(over_rotation) // 2]
+    return 100 * ((over_rotation[0] + over_rotation[-1]) / 2 / middle - 1)
+
+
+def compare(experiment: Experiment, folder: Path) -> Comparison:
+    """Score the predictions of all arms that have ended: of the test part if there is one.
+
+    Args:
+        experiment: What was compared.
+        folder: Of its runs.
+    """
+    done = [run for run in experiment.runs(folder) if run.kind == "arm" and is_done(folder, run.name)]
+    split = "test" if done and predictions_file(folder, done[0].name, "test").exists() else "val"
+    arms: dict[int, dict[str, dict[int, ArmRun]]] = {size: {} for size in experiment.sizes}
+    for run in done:
+        scored = score_file(predictions_file(folder, run.name, split))
+        measured = json.loads((folder / run.name / ROBUSTNESS).read_text(encoding="utf-8"))
+        measured.pop("split")
+        arms[run.images].setdefault(run.arm, {})[run.config.run.seed] = ArmRun(
+            result_of(folder, run.name),
+            scored.score,
+            scored.caption,
+            read_history(folder, run.name),
+            Robustness(**measured),
+        )
+    in_order = {
+        size: {arm: by_arm[arm] for arm in experiment.arms if arm in by_arm} for size, by_arm in arms.items() if by_arm
+    }
+    return Comparison(split, in_order)
+
+
+def headline(comparison: Comparison, images: int) -> str | None:
+    """Say in one sentence whether both networks beat the best of random and the controls; None if not known."""
+    baseline = comparison.hardest_baseline(images)
+    if baseline is None or JOINT not in comparison.arms[images]:
+        return None
+    gain = comparison.gain(images, JOINT, baseline)
+    if gain is None:
+        return None
+    verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not to be told apart"
+    return (
+        f"{images:,} training images: {JOINT} against the best baseline, {baseline!r}: {gain} points of mean_joint,"
+        f" {verdict}; by seed {' '.join(f'{each:+.2f}' for each in gain.by_seed)}."
+    )

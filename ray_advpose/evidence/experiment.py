@@ -1,0 +1,109 @@
+"""An experiment as its folder holds it: what it compares, which runs that takes, what tuning has found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_advpose.config import Config, config_from_dict
+from ray_advpose.errors import UserError
+from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED, Run, Tuned, arm_runs, stage_one, tuning_runs
+from ray_advpose.evidence.one_run import RESULT, is_done
+
+EXPERIMENT, RUNS = "experiment.json", "runs"
+TUNING_SEED = 1000
+"""No arm is trained with it: what was tuned on a seed would suit that seed."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is compared on which terms.
+
+    Attributes:
+        config: What all runs have in common.
+        fingerprint: Of the data.
+        seeds: Of every arm.
+        sizes: Numbers of training images, the whole set's first; on smaller ones a run takes as many steps.
+        small_arms: Arms that smaller sets are trained with.
+        drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty.
+    """
+
+    config: dict[str, Any]
+    fingerprint: str
+    seeds: list[int]
+    sizes: list[int]
+    small_arms: list[str]
+    drawn: dict[str, list[dict[str, Any]]]
+
+    @property
+    def base(self) -> Config:
+        """The common config."""
+        return config_from_dict(self.config, EXPERIMENT)
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms on the whole set: all, but for the tuned one where nothing is tuned."""
+        return [arm for arm in MEANINGS if arm != TUNED or self.drawn[RANDOM]]
+
+    def runs(self, folder: Path) -> Iterator[Run]:
+        """Return the runs that are known by now, in the order to begin them."""
+        base, whole = self.base, self.sizes[0]
+        tuning = tuning_runs(base, TUNING_SEED, whole, self.drawn) if self.drawn[RANDOM] else []
+        if tuning:
+            yield stage_one(base, TUNING_SEED, whole)
+        yield from (stage_one(base, seed, whole) for seed in self.seeds)
+        yield from tuning
+        yield from (stage_one(base, seed, size) for size in self.sizes[1:] for seed in self.seeds)
+        tuned = self.tuned(folder)
+        if tuned is not None:
+            yield from arm_runs(base, self.arms, self.seeds, whole, tuned)
+            for seed in self.seeds:
+                for size in self.sizes[1:]:
+                    arms = [arm for arm in self.arms if arm in self.small_arms]
+                    yield from arm_runs(base, arms, [seed], size, tuned)
+
+    def tuned(self, folder: Path) -> Tuned | None:
+        """Return the settings whose runs ended with the highest validation score; None until all have ended."""
+        best: dict[str, Mapping[str, Any]] = {JOINT: {}, RANDOM: {}}
+        runs = tuning_runs(self.base, TUNING_SEED, self.sizes[0], self.drawn)
+        if not all(is_done(folder, run.name) for run in runs):
+            return None
+        for arm, draws in self.drawn.items():
+            scores = [result_of(folder, run.name)["val"] for run in runs if run.arm == arm]
+            if scores:
+                best[arm] = draws[scores.index(max(scores))]
+        return Tuned(joint=best[JOINT], random=best[RANDOM])
+
+
+def result_of(folder: Path, run_name: str) -> dict[str, Any]:
+    """Return what a run that has ended came to."""
+    found: dict[str, Any] = json.loads((folder / run_name / RESULT).read_text(encoding="utf-8"))
+    return found
+
+
+def begin(experiment: Experiment, output: Path) -> None:
+    """Write an experiment into its folder, or check that it is the one there; `UserError` if it is not."""
+    path = output / EXPERIMENT
+    wanted = json.loads(json.dumps(asdict(experiment)))
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in wanted.items():
+            if found.get(name) != value:
+                raise UserError(f"{path} has another {name}; name another --out, or give what it was begun with")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    beside.rename(path)
+
+
+def read_experiment(output: Path) -> Experiment:
+    """Return the experiment in a folder; `UserError` if there is none."""
+    path = output / EXPERIMENT
+    try:
+        return Experiment(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is no experiment: {error}") from None

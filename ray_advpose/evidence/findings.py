@@ -1,0 +1,212 @@
+"""An experiment's findings as a Markdown page with its figures, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ray_advpose.evidence.arms import BASELINES, JOINT, MEANINGS, RANDOM
+from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
+from ray_advpose.evidence.experiment import RUNS, Experiment, result_of
+from ray_advpose.evidence.one_run import is_done
+from ray_advpose.report.curves import threshold_figure
+from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
+from ray_advpose.report.evidence_figures import robustness_figure, size_figure, training_figure
+from ray_advpose.report.ranking import markdown_table
+from ray_advpose.report.score_table import figure, json_text
+
+PAGE, NUMBERS = "evidence.md", "evidence.json"
+
+
+def write_findings(experiment: Experiment, output: Path, machine: str) -> Path | None:
+    """Write what is known by now into the experiment's folder; None if no arm has ended.
+
+    Args:
+        experiment: What is compared.
+        output: Its folder.
+        machine: What it ran on, in words.
+    """
+    folder = output / RUNS
+    found = compare(experiment, folder)
+    if not found.arms:
+        return None
+    sections = ["# Arms and controls on equal terms\n", _terms(experiment, found, machine)]
+    for images, arms in found.arms.items():
+        sections.append(f"## {images:,} training images\n")
+        sentence = headline(found, images)
+        sections += [] if sentence is None else [f"{sentence}\n"]
+        sections.append(_scores(found, images))
+        sections.append(_costs(found, images))
+        for name, picture in _figures(arms, found.split).items():
+            path = output / f"{name}-{images}.png"
+            path.write_bytes(picture)
+            sections.append(f"![{name}]({path.name})\n")
+    metric = next(iter(next(iter(next(iter(found.arms.values())).values())).values())).score.metric
+    if len(found.arms) > 1:
+        sections.append("## Over the number of training images\n")
+        (output / "sizes.png").write_bytes(_sizes(found, f"{found.split} {metric}, %"))
+        sections.append("![sizes](sizes.png)\n")
+    if experiment.drawn[RANDOM]:
+        sections += ["## What was tuned, on validation\n", _tuning(experiment, folder)]
+    sections += ["## Predictions\n", _hashes(found)]
+    (output / NUMBERS).write_text(json_text(_numbers(found)), encoding="utf-8")
+    page = output / PAGE
+    page.write_text("\n".join(sections), encoding="utf-8")
+    return page
+
+
+def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
+    run = next(iter(next(iter(next(iter(found.arms.values())).values())).values()))
+    base = experiment.base
+    arms = "".join(f"- **{arm}**: {MEANINGS[arm]}\n" for arm in experiment.arms)
+    return (
+        f"{machine}. Data of fingerprint {experiment.fingerprint}. Split {found.split!r}, last weights of each run,"
+        f" {run.caption}. Runs of a seed share its stage 1 ({base.stages.pose_epochs} epochs), and every run gives D"
+        f" {run.result['images_with_gradient']:,} images with a gradient. Intervals: 95 %, paired bootstrap over"
+        f" persons and seeds, of mean_joint.\n\n{arms}"
+    )
+
+
+def _scores(found: Comparison, images: int) -> str:
+    arms = found.arms[images]
+    some = next(iter(next(iter(arms.values())).values())).score
+    baselines = [arm for arm in BASELINES if arm in arms]
+    header = ["arm", "seeds", *some.groups, f"mean_joint{some.joints_counted}", *(f"over {arm}" for arm in baselines)]
+    rows = []
+    for arm, by_seed in arms.items():
+        scores = [run.score for run in by_seed.values()]
+        means = np.mean([[*score.groups.values(), score.mean_joint] for score in scores], axis=0)
+        gains = [found.gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
+        over = ["" if gain is None else str(gain) for gain in gains]
+        rows.append([arm, str(len(scores)), *map(figure, means.tolist()), *over])
+    return markdown_table(header, rows)
+
+
+def _costs(found: Comparison, images: int) -> str:
+    header = [
+        "arm",
+        "seconds in stages 1/2/3",
+        "stage 3 over random's",
+        "rewarded ASR / AHO",
+        "loss at 60 degrees over upright",
+        "accuracy at 60 degrees over upright",
+    ]
+    arms, rows = found.arms[images], []
+    base = _seconds(arms[RANDOM], "joint") if RANDOM in arms else float("nan")
+    for arm, by_seed in arms.items():
+        seconds = [_seconds(by_seed, stage) for stage in ("pose", "pretrain", "joint")]
+        last = [run.history[-1].means for run in by_seed.values()]
+        rewarded = [
+            f"{100 * np.mean([means[name] for means in last]):.0f} %" if name in last[0] else "-"
+            for name in ("rewarded_asr", "rewarded_aho")
+        ]
+        loss, accuracy = found.flatness(images, arm)
+        rows.append(
+            [
+                arm,
+                "/".join(f"{each:.0f}" for each in seconds),
+                figure(seconds[2] / base),
+                " / ".join(rewarded),
+                f"{loss:+.1f} %",
+                f"{accuracy:+.1f} %",
+            ]
+        )
+    return markdown_table(header, rows)
+
+
+def _seconds(by_seed: Mapping[int, ArmRun], stage: str) -> float:
+    return float(np.mean([run.result["seconds"][stage] for run in by_seed.values()]))
+
+
+def _figures(arms: Mapping[str, Mapping[int, ArmRun]], split: str) -> dict[str, bytes]:
+    some = next(iter(next(iter(arms.values())).values()))
+    label = f"{split} {some.score.metric}, %"
+
+    def means(name: str) -> dict[str, dict[str, list[float]]]:
+        return {
+            arm: {
+                change: np.mean([getattr(run.robustness, name)[change] for run in by_seed.values()], axis=0).tolist()
+                for change in some.robustness.values
+            }
+            for arm, by_seed in arms.items()
+        }
+
+    drawn = {
+        "robustness": robustness_figure(some.robustness.values, means("accuracy"), label),
+        "loss": robustness_figure(some.robustness.values, means("loss"), "loss"),
+        "thresholds": threshold_figure({arm: [run.score for run in by_seed.values()] for arm, by_seed in arms.items()}),
+        "training": training_figure(
+            {arm: [run.history for run in by_seed.values()] for arm, by_seed in arms.items()},
+            f"validation {some.score.metric}, %",
+        ),
+    }
+    if JOINT in arms and RANDOM in arms:
+        seed = next(iter(arms[JOINT]))
+        if seed in arms[RANDOM] and any(record.probe for record in arms[JOINT][seed].history):
+            drawn["rotations"] = distribution_figure(ROTATION, arms[JOINT][seed].history, arms[RANDOM][seed].history)
+    return drawn
+
+
+def _sizes(found: Comparison, label: str) -> bytes:
+    scores: dict[str, dict[int, list[float]]] = {}
+    for images, arms in found.arms.items():
+        for arm, by_seed in arms.items():
+            scores.setdefault(arm, {})[images] = [run.score.mean_joint for run in by_seed.values()]
+    return size_figure({arm: by_size for arm, by_size in scores.items() if len(by_size) > 1}, label)
+
+
+def _tuning(experiment: Experiment, folder: Path) -> str:
+    rows = []
+    for run in experiment.runs(folder):
+        if run.kind == "tuning" and is_done(folder, run.name):
+            number = int(run.name.rpartition("-")[2])
+            settings = " ".join(
+                f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in experiment.drawn[run.arm][number].items()
+            )
+            rows.append([run.arm, f"{result_of(folder, run.name)['val']:.2f}", settings])
+    rows.sort(key=lambda row: (row[0], -float(row[1])))
+    return markdown_table(["arm", "validation at the end", "settings"], rows)
+
+
+def _hashes(found: Comparison) -> str:
+    results = [run.result for arms in found.arms.values() for by_seed in arms.values() for run in by_seed.values()]
+    rows = [
+        [each["name"], each["ended"], *(each["predictions_sha256"].get(split, "")[:16] for split in ("val", "test"))]
+        for each in results
+    ]
+    return markdown_table(["run", "ended", "SHA-256 of val predictions", "of test predictions"], rows)
+
+
+def _numbers(found: Comparison) -> dict[str, Any]:
+    def gains(images: int, arm: str) -> dict[str, Any]:
+        every = {baseline: found.gain(images, arm, baseline) for baseline in BASELINES if baseline != arm}
+        return {baseline: vars(gain) for baseline, gain in every.items() if gain is not None}
+
+    return {
+        "split": found.split,
+        "sizes": {
+            str(images): {
+                arm: {
+                    "gains": gains(images, arm),
+                    "steepness": dict(zip(("loss", "accuracy"), found.flatness(images, arm), strict=True)),
+                    "seeds": {
+                        str(seed): {
+                            **run.score.groups,
+                            "mean_joint": run.score.mean_joint,
+                            "pooled": run.score.pooled,
+                            "robustness": vars(run.robustness),
+                            "result": json.loads(json.dumps(run.result)),
+                        }
+                        for seed, run in by_seed.items()
+                    },
+                }
+                for arm, by_seed in arms.items()
+            }
+            for images, arms in found.arms.items()
+        },
+    }

@@ -1,0 +1,19 @@
+"""What evidence tunes of joint training; `search_spaces/evidence_random.py` is drawn from as often."""
+
+from ray_advpose.search.domains import Choice, LogUniform, Uniform
+from ray_advpose.search.scheduling import RunAll
+from ray_advpose.search.space import SearchSpace
+
+SPACE = SearchSpace(
+    trials=6,
+    fields={
+        "reward.alpha": Uniform(0.1, 1.0),
+        "reward.beta": Uniform(0.1, 1.0),
+        "asr.max_scale_log2": Uniform(0.2, 0.6),
+        "asr.max_rotation_deg": Uniform(30, 120),
+        "aho.max_cells": Choice((1, 2)),
+        "optim.joint_lr": LogUniform(5e-5, 1e-3),
+        "optim.adversarial_bn": Choice(("shared", "separate")),
+    },
+    scheduling=RunAll(),
+)
