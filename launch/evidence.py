@@ -19,8 +19,8 @@ from ray_advpose.data.checks import check_data
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.data.persons import SPLITS
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.errors import UserError, run_command
-from ray_advpose.evidence.arms import JOINT, RANDOM, UNIFORM
+from ray_advpose.errors import UserError, nearest, run_command
+from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED
 from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
@@ -40,8 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3, help="of every arm, from run.seed on (default: %(default)s)")
+    parser.add_argument("--arms", metavar="ARM,ARM", help=f"what to compare (default: all): {', '.join(MEANINGS)}")
     parser.add_argument(
-        "--sizes", default="", metavar="N,N", help="smaller training sets to compare on as well, in as many steps"
+        "--sizes", metavar="N,N", help="numbers of training images to compare on, in as many steps (default: all)"
     )
     parser.add_argument(
         "--tune",
@@ -100,17 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> Experiment:
-    whole = shards.count("train")
-    try:
-        smaller = [int(size) for size in args.sizes.split(",") if size]
-    except ValueError:
-        raise UserError(f"--sizes {args.sizes}: expected numbers, e.g. 500,1000") from None
-    for size in smaller:
-        if not config.run.global_batch_size <= size < whole:
-            raise UserError(
-                f"--sizes {size}: expected from {config.run.global_batch_size}, a batch, to {whole - 1}, fewer than"
-                " there are"
-            )
     if args.seeds < 1 or args.tune < 0:
         raise UserError(f"--seeds {args.seeds} --tune {args.tune}: expected at least one seed, and no trial or more")
     seeds = [config.run.seed + number for number in range(args.seeds)]
@@ -123,11 +113,36 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     return Experiment(
         config=config.model_dump(),
         fingerprint=shards.fingerprint,
+        arms=_arms(args),
         seeds=seeds,
-        sizes=[whole, *sorted(smaller, reverse=True)],
-        small_arms=[RANDOM, UNIFORM, JOINT],
+        sizes=_sizes(args, config, shards.count("train")),
         drawn=drawn,
     )
+
+
+def _arms(args: argparse.Namespace) -> list[str]:
+    wanted = list(MEANINGS) if args.arms is None else [name.strip() for name in args.arms.split(",")]
+    for name in wanted:
+        if name not in MEANINGS:
+            raise UserError(f"--arms: unknown arm {name!r}{nearest(name, MEANINGS)}; there are {', '.join(MEANINGS)}")
+    if TUNED in wanted and not args.tune:
+        if args.arms is not None:
+            raise UserError(f"--arms: {TUNED!r} needs --tune, the number of settings to try")
+        wanted.remove(TUNED)
+    return [arm for arm in MEANINGS if arm in wanted]
+
+
+def _sizes(args: argparse.Namespace, config: Config, whole: int) -> list[int]:
+    try:
+        sizes = [whole] if args.sizes is None else [int(size) for size in args.sizes.split(",")]
+    except ValueError:
+        raise UserError(f"--sizes {args.sizes}: expected numbers, e.g. 500,1000") from None
+    for size in sizes:
+        if not config.run.global_batch_size <= size <= whole:
+            raise UserError(
+                f"--sizes {size}: expected from {config.run.global_batch_size}, a batch, to {whole}, all there are"
+            )
+    return sorted(set(sizes), reverse=True)
 
 
 def _default_parallel() -> int:

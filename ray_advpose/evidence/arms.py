@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ray_advpose.config import Config
 from ray_advpose.presets import ARMS
 
-RANDOM, TUNED, UNIFORM, JOINT = "random", "random, tuned", "uniform", "asr+aho"
+RANDOM, TUNED, UNIFORM, JOINT = "random", "tuned random", "uniform", "asr+aho"
 BASELINES = (RANDOM, TUNED, UNIFORM)
 """What ``asr+aho`` has to beat: the best of these."""
 
@@ -99,4 +99,4 @@ def overrides_of(arm: str, tuned: Tuned) -> dict[str, Any]:
 
 
 def _slug(arm: str) -> str:
-    return arm.replace(", ", "-").replace("+", "-")
+    return arm.replace(" ", "-").replace("+", "-")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray_advpose.config import Config, config_from_dict
 from ray_advpose.errors import UserError
-from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED, Run, Tuned, arm_runs, stage_one, tuning_runs
+from ray_advpose.evidence.arms import JOINT, RANDOM, Run, Tuned, arm_runs, stage_one, tuning_runs
 from ray_advpose.evidence.one_run import RESULT, is_done
 
 EXPERIMENT, RUNS = "experiment.json", "runs"
@@ -25,17 +25,17 @@ class Experiment:
     Attributes:
         config: What all runs have in common.
         fingerprint: Of the data.
+        arms: What is compared, in the order of `MEANINGS`.
         seeds: Of every arm.
-        sizes: Numbers of training images, the whole set's first; on smaller ones a run takes as many steps.
-        small_arms: Arms that smaller sets are trained with.
+        sizes: Numbers of training images, the largest first, which is tuned on; on fewer a run takes as many steps.
         drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty.
     """
 
     config: dict[str, Any]
     fingerprint: str
+    arms: list[str]
     seeds: list[int]
     sizes: list[int]
-    small_arms: list[str]
     drawn: dict[str, list[dict[str, Any]]]
 
     @property
@@ -43,27 +43,19 @@ class Experiment:
         """The common config."""
         return config_from_dict(self.config, EXPERIMENT)
 
-    @property
-    def arms(self) -> list[str]:
-        """The arms on the whole set: all, but for the tuned one where nothing is tuned."""
-        return [arm for arm in MEANINGS if arm != TUNED or self.drawn[RANDOM]]
-
     def runs(self, folder: Path) -> Iterator[Run]:
         """Return the runs that are known by now, in the order to begin them."""
-        base, whole = self.base, self.sizes[0]
-        tuning = tuning_runs(base, TUNING_SEED, whole, self.drawn) if self.drawn[RANDOM] else []
+        base, largest = self.base, self.sizes[0]
+        tuning = tuning_runs(base, TUNING_SEED, largest, self.drawn) if self.drawn[RANDOM] else []
         if tuning:
-            yield stage_one(base, TUNING_SEED, whole)
-        yield from (stage_one(base, seed, whole) for seed in self.seeds)
+            yield stage_one(base, TUNING_SEED, largest)
+        yield from (stage_one(base, seed, largest) for seed in self.seeds)
         yield from tuning
         yield from (stage_one(base, seed, size) for size in self.sizes[1:] for seed in self.seeds)
         tuned = self.tuned(folder)
         if tuned is not None:
-            yield from arm_runs(base, self.arms, self.seeds, whole, tuned)
-            for seed in self.seeds:
-                for size in self.sizes[1:]:
-                    arms = [arm for arm in self.arms if arm in self.small_arms]
-                    yield from arm_runs(base, arms, [seed], size, tuned)
+            for size in self.sizes:
+                yield from arm_runs(base, self.arms, self.seeds, size, tuned)
 
     def tuned(self, folder: Path) -> Tuned | None:
         """Return the settings whose runs ended with the highest validation score; None until all have ended."""

@@ -2,8 +2,9 @@
 
 The copy must look like the folder of a search that was cut: Tune's record may be behind the lineage,
 and that behind the checkpoints, never the other way. So records are read first, Tune's before all
-others; then checkpoints are copied, then the records as they were read, Tune's last. What goes
-meanwhile is deleted from the copy at the next look.
+others and what it says of its trials before their pointers to checkpoints; then checkpoints are
+copied, then the records as they were read, the first read last. What goes meanwhile is deleted from
+the copy at the next look.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from ray_advpose.errors import UserError
+from ray_advpose.search.mirror_order import Rank, is_large, is_left_out, is_record, rank_of
 from ray_advpose.search.mirror_place import (
     COPY_BYTES,
     OWNER,
@@ -41,11 +43,6 @@ from ray_advpose.training.checkpoint import MANIFEST
 
 EVERY_S = 20.0
 _LAST_TRIES = 6
-_FIRST_READ = "tune"
-# Ray Train's own records and notes between processes are of no use to another machine.
-_LEFT_OUT = {"train", "stop"}
-_LARGE_FOLDERS = ("checkpoints", "pose_stages", "best_checkpoint", "events", "samples")
-_LARGE_FILES = (".npz", ".jpg", ".png")
 
 
 class _LostError(Exception):
@@ -130,18 +127,20 @@ class Mirror:
         self._check_owner()
         known = self._knowledge.files
         gone = [name for name in known if not (self._output / name).is_file()]
-        records = self._read(self._changed(_is_tunes))
-        records |= self._read(self._changed(lambda name: not _is_large(name) and not _is_tunes(name)))
+        records: dict[str, tuple[Seen, bytes]] = {}
+        for rank in sorted(Rank, reverse=True):
+            # Listed anew each time: what a record speaks of was there before it, but not before an earlier listing.
+            records |= self._read([name for name in self._changed(is_record) if rank_of(name) is rank])
         spoken_of = [name for name in self._listed() if name.endswith(f"/{MANIFEST}")]
         # A checkpoint is whole by its manifest.
-        for name in sorted(self._changed(_is_large), key=lambda name: name.endswith(MANIFEST)):
+        for name in sorted(self._changed(is_large), key=lambda name: name.endswith(MANIFEST)):
             self._copy(name)
         if not all(name in known or self._has_later(name) for name in spoken_of):
             # Deleted before it could be copied: what the records say of it would be said of nothing.
             self._note()
             return
         self._check_owner()
-        for name in sorted(records, key=_is_tunes):
+        for name in sorted(records, key=rank_of):
             seen, content = records[name]
             self._put(name, content)
             known[name] = seen
@@ -169,7 +168,7 @@ class Mirror:
         for folder, _, files in os.walk(self._output):
             base = Path(folder).relative_to(self._output)
             names = [(base / file).as_posix() for file in files]
-            found += [name for name in names if not _is_left_out(name)]
+            found += [name for name in names if not is_left_out(name)]
         return found
 
     def _changed(self, wanted: Callable[[str], bool]) -> list[str]:
@@ -274,19 +273,3 @@ def mirrored(output: Path, place: str | None, say: Callable[[str], None]) -> Ite
         mirror.close()
         raise
     mirror.close()
-
-
-def _is_tunes(name: str) -> bool:
-    return name.split("/")[0] == _FIRST_READ
-
-
-def _is_large(name: str) -> bool:
-    if _is_tunes(name):
-        return False
-    folders = name.split("/")[:-1]
-    return name.endswith(_LARGE_FILES) or any(part.startswith(_LARGE_FOLDERS) for part in folders)
-
-
-def _is_left_out(name: str) -> bool:
-    parts = name.split("/")
-    return parts[0] in _LEFT_OUT or any(part.startswith(".") for part in parts)

@@ -296,3 +296,31 @@ def test_what_cannot_be_fetched_is_one_sentence(search, place, tmp_path):
     fetch_search(place, search)
     assert (search / "lineage.jsonl").read_text() == "newer"
     assert json.loads((search / "search.json").read_text()) == {}
+
+
+def test_what_tune_says_of_its_trials_is_read_before_and_put_after_their_pointers(search, place):
+    """A trial reports while the folder is looked at: the copy's record must not speak of a pointer it lacks."""
+    put = []
+
+    class Watched(Mirror):
+        def _stat(self, name):
+            found = super()._stat(name)
+            if name == "tune/experiment_state-1.json" and not (search / "tune/trial_00000/checkpoint_000001").exists():
+                pointer = search / "tune/trial_00000/checkpoint_000001/pointer.json"
+                pointer.parent.mkdir()
+                pointer.write_text("{}")
+                (search / name).write_text("state that speaks of checkpoint_000001")
+            return found
+
+        def _put(self, name, content):
+            put.append((name, content))
+            super()._put(name, content)
+
+    mirror = Watched(search, place, pytest.fail, EVERY_S)
+    wait_for(lambda: any(name == "tune/experiment_state-1.json" for name, _ in put))
+    mirror.close()
+    names = [name for name, _ in put if name.startswith("tune/")]
+    first = put[[name for name, _ in put].index("tune/experiment_state-1.json")]
+    assert b"checkpoint_000001" in first[1]
+    before = names[: names.index("tune/experiment_state-1.json")]
+    assert "tune/trial_00000/checkpoint_000001/pointer.json" in before
