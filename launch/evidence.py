@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-evidence")).absolute()
     shards = check_data(config, data)
     experiment = _experiment(args, config, shards)
-    parallel = args.parallel or _default_parallel()
+    parallel = _default_parallel() if args.parallel is None else args.parallel
     for name, value in (("--parallel", parallel), ("--threads", args.threads)):
         if value < 1:
             raise UserError(f"{name} {value}: expected at least 1")

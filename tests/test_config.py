@@ -62,6 +62,7 @@ def test_rates_up_to_and_including_one_are_allowed(rate):
             {"net.architecture": "unet", "net.blocks_per_unit": 3},
             ["net: blocks_per_unit = 3 is for hourglasses", "architecture = 'unet'"],
         ),
+        ({"run.num_workers": 2, "run.cuda_graphs": True}, ["run.cuda_graphs is for one worker", "run.num_workers = 2"]),
         ({"run.num_workers": 9}, ["run.global_batch_size = 24", "less than 3 images each", "run.num_workers = 9"]),
         (
             {"run.num_workers": 13, "asr.enabled": False},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -108,6 +109,7 @@ def train_runs(
 
 _worker: tuple[Means, Callable[[], bool]] | None = None
 """What this process trains with, and whether it may go on; None in the parent."""
+_at_work = threading.Lock()
 
 
 def _prepare(place: Place, threads: int, deadline: float | None, stop: Event) -> None:
@@ -122,18 +124,30 @@ def _prepare(place: Place, threads: int, deadline: float | None, stop: Event) ->
     shards = ShardSet.open(place.data)
     there = [split for split in SPLITS if shards.count(split)]
     splits: dict[str, HeldSplit] = {split: hold_split(place.canvases, split, device) for split in there}
-    parent = os.getppid()
+    orphaned = threading.Event()
 
     def go_on() -> bool:
-        # An orphan has nobody to report to.
-        return not stop.is_set() and (deadline is None or time.time() < deadline) and os.getppid() == parent
+        return not (stop.is_set() or orphaned.is_set() or (deadline is not None and time.time() >= deadline))
+
+    threading.Thread(target=_end_without_parent, args=(orphaned,), daemon=True).start()
 
     _worker = Means(shards, splits, place.runs, device), go_on
 
 
+def _end_without_parent(orphaned: threading.Event) -> None:
+    """Have the run at work leave a checkpoint if the parent was killed, and end: the pool would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a pool's process has one"
+    parent.join()
+    orphaned.set()
+    with _at_work:
+        os._exit(1)
+
+
 def _train(run: Run) -> bool:
     assert _worker is not None, "a process is prepared before its first run"
-    return train_run(run, *_worker)
+    with _at_work:
+        return train_run(run, *_worker)
 
 
 def _tell(line: str) -> None:

@@ -67,6 +67,24 @@ def test_paper_range():
         assert (values < low + width / 4).double().mean().item() == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.parametrize("random_range", ["release", "paper"])
+def test_ranges_are_stretched_and_left_alone_by_a_factor_of_one(random_range):
+    plain = random_augmentation(config_with(**{"random.random_range": random_range}), 0)
+    stretched = random_augmentation(
+        config_with(**{"random.random_range": random_range, "random.scale_times": 0.5, "random.rotation_times": 2.0}),
+        0,
+    )
+    torch.testing.assert_close(stretched.scale.log2(), 0.5 * plain.scale.log2())
+    torch.testing.assert_close(stretched.rotation_deg, 2 * plain.rotation_deg)
+    assert torch.equal(stretched.flip, plain.flip)
+    assert torch.equal(stretched.color, plain.color)
+
+
+def test_the_release_can_rotate_all_images():
+    rotation = random_augmentation(config_with(**{"random.rotated_share": 1.0}), 0).rotation_deg
+    assert (rotation != 0).all()
+
+
 def test_colour_factors_are_drawn_for_each_channel():
     color = random_augmentation(config_with(), 0).color
     assert color.shape == (MANY, 3)

@@ -1,3 +1,6 @@
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_run import shake
@@ -226,3 +229,35 @@ def test_with_both_arms_off_a_joint_step_is_a_pose_step(new_run):
     loss, _ = run.joint_step()(run.batch())
     alone, _ = pose_step.PoseStep(twin.task, twin.state.pose_net)(twin.batch())
     assert loss.item() == alone.item()
+
+
+def test_a_control_draws_bins_and_cells_evenly_and_compares_nothing(new_run, draws_seen, passes):
+    run = new_run(asr__policy="uniform", aho__policy="uniform", asr__scale_sigma_log2=0.0, asr__rotation_sigma_deg=0.0)
+    assert run.state.networks.keys() == {"pose"}
+    halves = passes(run.state.pose_net)
+    scales, rotations = Counter(), Counter()
+    step = run.joint_step()
+    for number in range(60):
+        _, statistics = step(replace(run.batch(), step=number))
+        assert statistics.keys() == {"loss_random", "loss_asr", "loss_aho"}
+        _, (_, adversarial), _ = draws_seen[-3:]
+        scales.update(adversarial.scale.log2().mul(10).round().tolist())
+        rotations.update(adversarial.rotation_deg.round().tolist())
+    # X1 and X2 once each, X3 once with its masks; no passes for features or references.
+    assert [(half.kind, half.learns) for half in halves[:6]] == [("descend", True), ("ascend", True)] * 3
+    assert len(halves) == 60 * 6
+    assert len(scales) == run.config.asr.scale_bins
+    assert len(rotations) == run.config.asr.rotation_bins
+    for found in (scales, rotations):
+        expected = sum(found.values()) / len(found)
+        assert all(0.6 * expected < each < 1.4 * expected for each in found.values())
+
+
+def test_a_control_has_the_shares_of_the_arm_it_is_for(new_run, draws_seen):
+    learned, uniform = new_run(), new_run(asr__policy="uniform", aho__policy="uniform")
+    sizes = []
+    for run in (learned, uniform):
+        draws_seen.clear()
+        _, statistics = run.joint_step()(run.batch())
+        sizes.append([statistics[name][1] for name in ("loss_random", "loss_asr", "loss_aho")])
+    assert sizes[0] == sizes[1]

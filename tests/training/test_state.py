@@ -37,6 +37,13 @@ def test_the_pose_net_slows_down_on_a_plateau_of_the_third_stage(scores, dropped
     assert rates["asr"] == 5e-5
 
 
+@pytest.mark.parametrize(("ended", "dropped"), [(0, False), (2, False), (3, True), (7, True)])
+def test_the_pose_net_slows_down_after_so_many_epochs_at_the_latest(ended, dropped):
+    config = CONFIG.replaced({"optim.drop_after_joint_epochs": 3})
+    rising = history(*range(ended))
+    assert learning_rates(config, Stage.JOINT, rising)["pose"] == (5e-5 if dropped else 2.5e-4)
+
+
 def test_plateaus_of_earlier_stages_do_not_count():
     earlier = history(9, 9, 9, stage="pose") + history(9, 9, 9, stage="pretrain")
     assert learning_rates(CONFIG, Stage.JOINT, earlier + history(1, 2))["pose"] == 2.5e-4

@@ -1,0 +1,125 @@
+"""`launch/evidence.py` as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from command_runs import run, settings, start
+
+ARMS = ("--seeds", "1", "--parallel", "2")
+FIELDS = settings(run__probe_images=2)
+
+
+def of_folder(folder: Path) -> dict[str, bytes]:
+    return {f"{path.parent.name} {path.name}": path.read_bytes() for path in folder.glob("runs/*/predictions_*.npz")}
+
+
+def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
+    command = ("evidence.py", "--data", people, *FIELDS, *ARMS, "--tune", "1", "--out", "found")
+    code, output = run(*command, "--minutes", "0.01", cwd=tmp_path)
+    assert code == 75, output
+    assert "goes on" in output
+    code, output = run(*command, cwd=tmp_path)
+    assert code == 0, output
+    page = (tmp_path / "found" / "evidence.md").read_text()
+    numbers = json.loads((tmp_path / "found" / "evidence.json").read_text())
+    arms = numbers["sizes"]["120"]
+    assert list(arms) == ["random", "tuned random", "uniform", "asr", "aho", "asr+aho"]
+    assert numbers["split"] == "test"
+    for arm, found in arms.items():
+        assert f"| {arm} | 1 |" in page
+        result = found["seeds"]["0"]["result"]
+        assert result["images_with_gradient"] == arms["random"]["seeds"]["0"]["result"]["images_with_gradient"]
+        for split, digest in result["predictions_sha256"].items():
+            path = tmp_path / "found" / "runs" / result["name"] / f"predictions_{split}.npz"
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    for picture in ("robustness", "loss", "thresholds", "training", "rotations"):
+        assert (tmp_path / "found" / f"{picture}-120.png").stat().st_size > 5000
+        assert f"({picture}-120.png)" in page
+    before = of_folder(tmp_path / "found")
+    assert len(before) == 2 + 6 * 2
+
+    code, output = run(*command, cwd=tmp_path)
+    assert code == 0, output
+    assert of_folder(tmp_path / "found") == before
+
+
+def test_smaller_sets_and_chosen_arms(people, tmp_path):
+    code, output = run(
+        "evidence.py", "--data", people, *FIELDS, *ARMS, "--arms", "random,uniform", "--sizes", "40,120", cwd=tmp_path
+    )
+    assert code == 0, output
+    (folder,) = (tmp_path / "runs").iterdir()
+    sizes = json.loads((folder / "evidence.json").read_text())["sizes"]
+    assert {size: list(arms) for size, arms in sizes.items()} == {
+        "120": ["random", "uniform"],
+        "40": ["random", "uniform"],
+    }
+    assert (folder / "sizes.png").stat().st_size > 5000
+    assert "tuned" not in (folder / "evidence.md").read_text()
+
+
+@pytest.mark.parametrize("cut", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_cut_leaves_no_process_and_loses_no_run(cut, people, tmp_path):
+    command = ("evidence.py", "--data", people, *settings(run__probe_images=0), *ARMS, "--arms", "random,aho")
+    command = (*command, "--set", "stages.pose_epochs=40", "--out", "found")
+    process = start(*command, cwd=tmp_path)
+    history = tmp_path / "found" / "runs" / "stage1-120-seed0" / "history.json"
+    deadline = time.monotonic() + 120
+    while not history.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(cut)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == (-9 if cut is signal.SIGKILL else 130), output
+    while _of(tmp_path):
+        assert time.monotonic() < deadline + 60, _of(tmp_path)
+        time.sleep(0.2)
+    assert "Traceback" not in output
+    kept = history.parent / "checkpoint" / "manifest.json"
+    assert kept.exists(), "every run at work leaves a checkpoint"
+
+
+def _of(folder: Path) -> list[int]:
+    """Processes that work in a folder."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                if (process / "cwd").readlink() == folder:
+                    found.append(int(process.name))
+            except OSError:
+                continue  # it has ended, or is somebody else's
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--arms", "randm"), "unknown arm 'randm' (did you mean 'random'?)"),
+        (("--arms", "tuned random"), "'tuned random' needs --tune"),
+        (("--sizes", "many"), "--sizes many: expected numbers"),
+        (("--sizes", "121"), "--sizes 121: expected from 12, a batch, to 120"),
+        (("--sizes", "5"), "--sizes 5: expected from 12"),
+        (("--seeds", "0"), "--seeds 0"),
+        (("--parallel", "0"), "--parallel 0: expected at least 1"),
+        (("--set", "run.seed=1000"), "seed 1000 is what settings are tuned with"),
+        (("--tune", "1", "--joint-space", "none.py"), "there is no search space none.py"),
+        (("--set", "asr.policy=even"), "asr.policy"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(arguments, says, people, refused, tmp_path):
+    assert says in refused("evidence.py", "--data", people, *arguments, "--out", "found")
+    assert not (tmp_path / "found").exists()
+
+
+def test_another_experiment_is_not_mixed_in(people, refused, tmp_path):
+    command = ("--data", people, *FIELDS, *ARMS, "--out", "found", "--minutes", "0")
+    assert run("evidence.py", *command, cwd=tmp_path)[0] == 75
+    assert "has another seeds" in refused("evidence.py", *command, "--seeds", "2")
