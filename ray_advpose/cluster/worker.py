@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -34,6 +33,7 @@ from ray_advpose.training.checkpoint import DataIdentity
 from ray_advpose.training.digests import digests
 from ray_advpose.training.history import metrics_of
 from ray_advpose.training.loop import train_epochs
+from ray_advpose.training.modes import be_deterministic
 from ray_advpose.training.pose_stage import ends_pose_stage
 from ray_advpose.training.restoring import load_checkpoint, take_snapshot
 from ray_advpose.training.schedule import Schedule, make_schedule
@@ -59,7 +59,7 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     config = config_from_dict(assignment.config, f"trial {assignment.trial_id}")
     torch.set_num_threads(config.run.torch_threads_per_worker)
-    _be_deterministic(config.run.deterministic)
+    be_deterministic(config.run.deterministic)
     shards = ShardSet.open(Path(assignment.data))
     schedule = make_schedule(config, shards.count("train"))
     start = _start_step(assignment, schedule)
@@ -144,13 +144,6 @@ def _start_step(assignment: Assignment, schedule: Schedule) -> int:
     if assignment.checkpoint is not None:
         return step_at(assignment.checkpoint)
     return schedule.spans[0].end_step if assignment.pose_stage is not None else 0
-
-
-def _be_deterministic(wanted: bool) -> None:
-    if wanted:
-        # What CUDA's matrix products need to repeat themselves; read when CUDA starts.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
 
 
 def _take_up(state: TrainState, assignment: Assignment, identity: DataIdentity) -> tuple[str | None, list[str]]:

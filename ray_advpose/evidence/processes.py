@@ -22,6 +22,7 @@ from ray_advpose.errors import UserError
 from ray_advpose.evidence.arms import Run
 from ray_advpose.evidence.held import HeldSplit, hold_split
 from ray_advpose.evidence.one_run import Means, is_done, read_history, train_run
+from ray_advpose.training.modes import be_deterministic
 
 _TOLD_EVERY_S = 20.0
 
@@ -147,6 +148,7 @@ def _end_without_parent(orphaned: threading.Event) -> None:
 def _train(run: Run) -> bool:
     assert _worker is not None, "a process is prepared before its first run"
     with _at_work:
+        be_deterministic(run.config.run.deterministic)
         return train_run(run, *_worker)
 
 

@@ -1,4 +1,4 @@
-"""How BatchNorm behaves in passes that D does not learn from.
+"""How networks compute: BatchNorm in passes that D does not learn from, and whether results repeat themselves.
 
 Compared passes use batch statistics like the pass D learns from, so that the comparison is fair,
 but only learning passes may move the running statistics that evaluation uses.
@@ -6,11 +6,21 @@ but only learning passes may move the running statistics that evaluation uses.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def be_deterministic(wanted: bool) -> None:
+    """Refuse operations whose results vary, or allow them again; of this process."""
+    if wanted:
+        # What CUDA's matrix products need to repeat themselves; read when they are first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
 
 
 @contextmanager
