@@ -73,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is left of the experiment and write its findings."""
     started = time.time()
     args = build_parser().parse_args(arguments)
-    # A stop from outside is one from the keyboard: runs leave checkpoints.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A stop from outside is one from the keyboard: runs leave checkpoints. Where a shell has started this in the
+    # background, Ctrl-C's signal would be ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     config = chosen_config(args)
     data = (args.data or embedded_data()).absolute()
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-evidence")).absolute()

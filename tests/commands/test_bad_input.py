@@ -72,7 +72,7 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path, refused, people):
     assert "empty is not a whole checkpoint" in sentence
 
 
-def test_canvases_without_room_for_the_rotations_are_refused(refused, people):
-    sentence = refused("train.py", "--data", people, "--set", "asr.max_rotation_deg=90")
-    assert "asr.max_rotation_deg" in sentence
-    assert "95" in sentence
+def test_canvases_without_room_for_the_scales_are_refused(refused, people):
+    sentence = refused("train.py", "--data", people, "--set", "asr.max_scale_log2=0.9")
+    assert "asr.max_scale_log2" in sentence
+    assert "0.95" in sentence

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ray_advpose.config import Config
@@ -15,8 +17,9 @@ def test_a_canvas_with_room_for_a_square_at_45_degrees_has_room_for_every_turn(
     check_room(tiny_config.replaced({"asr.max_rotation_deg": 180.0}), drawn_people)
 
 
-def test_scales_beyond_the_canvas_are_refused_unless_nothing_is_scaled(drawn_people: ShardSet, tiny_config: Config):
-    config = tiny_config.replaced({"asr.max_scale_log2": 1.0})
-    with pytest.raises(UserError, match=r"asr\.max_scale_log2 with its sigma reaches 1\.05"):
-        check_room(config, drawn_people)
-    check_room(config.replaced({"asr.enabled": False}), drawn_people)
+def test_a_canvas_without_that_room_has_no_more_than_it_was_cut_for(drawn_people: ShardSet, tiny_config: Config):
+    canvas = drawn_people.manifest.canvas.model_copy(update={"max_rotation_deg": 40.0})
+    tighter = replace(drawn_people, manifest=drawn_people.manifest.model_copy(update={"canvas": canvas}))
+    with pytest.raises(UserError, match=r"asr\.max_rotation_deg with its sigma reaches 65"):
+        check_room(tiny_config, tighter)
+    check_room(tiny_config.replaced({"asr.max_rotation_deg": 30.0}), tighter)

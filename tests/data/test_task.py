@@ -21,7 +21,6 @@ def test_a_task_knows_canvas_joints_and_threshold(tiny_config, drawn_people):
     ("field", "value", "reach"),
     [
         ("asr.max_scale_log2", 0.61, "0.66"),
-        ("asr.max_rotation_deg", 61.0, "66"),
         ("asr.scale_sigma_log2", 0.06, "0.66"),
     ],
 )
