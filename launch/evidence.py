@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from ray_advpose.arguments import add_config_arguments, chosen_config
+from ray_advpose.cluster.run_card import alone_in
 from ray_advpose.config import Config
-from ray_advpose.data.checks import check_data
+from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.data.persons import SPLITS
 from ray_advpose.data.shards import ShardSet
@@ -24,7 +25,9 @@ from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED
 from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
+from ray_advpose.evidence.one_run import decides_stage_one
 from ray_advpose.evidence.processes import Place, train_runs
+from ray_advpose.presets import ARMS
 from ray_advpose.search.space import load_space
 
 _SPACES = Path(__file__).parent.parent / "search_spaces"
@@ -86,7 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in (("--parallel", parallel), ("--threads", args.threads)):
         if value < 1:
             raise UserError(f"{name} {value}: expected at least 1")
+    with alone_in(output):
+        return _conduct(args, experiment, shards, output, parallel, started)
+
+
+def _conduct(
+    args: argparse.Namespace, experiment: Experiment, shards: ShardSet, output: Path, parallel: int, started: float
+) -> int:
     begin(experiment, output)
+    data = shards.directory
     place = Place(data, output / "canvases", output / RUNS)
     for split in SPLITS:
         if shards.count(split):
@@ -112,6 +123,16 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     drawn = {
         arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else [] for arm, path in spaces.items()
     }
+    for arm, draws in drawn.items():
+        if len(draws) != args.tune:
+            raise UserError(
+                f"{spaces[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
+                " beforehand, as draw = 'latin' or 'random' gives them"
+            )
+        for settings in draws:
+            for name in filter(decides_stage_one, settings):
+                raise UserError(f"{spaces[arm]}: {name} decides stage 1, which all runs of a seed share")
+            check_config(config.replaced({**ARMS[arm], **settings}), shards)
     return Experiment(
         config=config.model_dump(),
         fingerprint=shards.fingerprint,

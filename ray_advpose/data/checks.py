@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,17 @@ def check_room(config: Config, shards: ShardSet) -> None:
     scale, rotation = asr.max_scale_log2 + asr.scale_sigma_log2, asr.max_rotation_deg + asr.rotation_sigma_deg
     # A square reaches furthest at 45 degrees: what has room for those has room for all.
     turn = 180.0 if canvas.max_rotation_deg >= 45 else canvas.max_rotation_deg
+    drawn = config.random
+    random_log2 = 0.5 if drawn.random_range == "release" else math.log2(1.25)
     for field, wanted, room in (
+        ("random.scale_times", random_log2 * drawn.scale_times, canvas.max_scale_log2),
         ("asr.max_scale_log2", asr.enabled * scale, canvas.max_scale_log2),
         ("asr.max_rotation_deg", asr.enabled * min(rotation, 180.0), turn),
     ):
         if wanted > room + 1e-9:
+            part = "range" if field.startswith("random.") else "sigma"
             raise UserError(
-                f"{field} with its sigma reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
+                f"{field} with its {part} reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
                 f" {room:g}; prepare them with more margin"
             )
 

@@ -64,13 +64,14 @@ class Comparison:
         )
 
     def hardest_baseline(self, images: int) -> str | None:
-        """Return the baseline that scores highest, on the split that is scored: the hardest to beat."""
-        there = [arm for arm in BASELINES if self.arms[images].get(arm)]
-        return max(there, key=lambda arm: self.mean_joint(images, arm)) if there else None
-
-    def mean_joint(self, images: int, arm: str) -> float:
-        """Return an arm's score, the mean over seeds."""
-        return float(np.mean([run.score.mean_joint for run in self.arms[images][arm].values()]))
+        """Return the baseline that scores highest on the seeds it shares with ``asr+aho``: the hardest to beat."""
+        ours = self.arms[images].get(JOINT, {})
+        means = {
+            arm: np.mean([self.arms[images][arm][seed].score.mean_joint for seed in common])
+            for arm in BASELINES
+            if (common := [seed for seed in self.arms[images].get(arm, {}) if seed in ours])
+        }
+        return max(means, key=lambda arm: means[arm]) if means else None
 
     def flatness(self, images: int, arm: str) -> tuple[float, float]:
         """Return how steep loss and accuracy are over rotation: what 60 degrees cost (see `steepness`)."""
@@ -84,6 +85,8 @@ class Comparison:
 def steepness(over_rotation: Sequence[float]) -> float:
     """Return by how many percent the two outermost values, on average, exceed the middle one."""
     middle = over_rotation[len(over_rotation) // 2]
+    if middle == 0:
+        return float("nan")
     return 100 * ((over_rotation[0] + over_rotation[-1]) / 2 / middle - 1)
 
 
@@ -125,5 +128,6 @@ def headline(comparison: Comparison, images: int) -> str | None:
     verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not to be told apart"
     return (
         f"{images:,} training images: {JOINT} against the best baseline, {baseline!r}: {gain} points of mean_joint,"
-        f" {verdict}; by seed {' '.join(f'{each:+.2f}' for each in gain.by_seed)}."
+        f" {verdict}{' for this seed alone' if len(gain.by_seed) == 1 else ''};"
+        f" by seed {' '.join(f'{each:+.2f}' for each in gain.by_seed)}."
     )

@@ -62,12 +62,13 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
 def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
     run = next(iter(next(iter(next(iter(found.arms.values())).values())).values()))
     base = experiment.base
+    tuned_here = " Settings were tuned on this same split." * (found.split == "val" and bool(experiment.drawn[RANDOM]))
     arms = "".join(f"- **{arm}**: {MEANINGS[arm]}\n" for arm in experiment.arms)
     return (
         f"{machine}. Data of fingerprint {experiment.fingerprint}. Split {found.split!r}, last weights of each run,"
         f" {run.caption}. Runs of a seed share its stage 1 ({base.stages.pose_epochs} epochs), and every run gives D"
         f" {run.result['images_with_gradient']:,} images with a gradient. Intervals: 95 %, paired bootstrap over"
-        f" persons and seeds, of mean_joint.\n\n{arms}"
+        f" persons and seeds (of one seed over persons alone), of mean_joint.{tuned_here}\n\n{arms}"
     )
 
 

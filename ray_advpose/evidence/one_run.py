@@ -25,7 +25,7 @@ from ray_advpose.training.checkpoint import MANIFEST, write_checkpoint
 from ray_advpose.training.evaluation import predict
 from ray_advpose.training.history import EpochRecord, Validation
 from ray_advpose.training.loop import train_epochs
-from ray_advpose.training.pose_stage import ends_pose_stage
+from ray_advpose.training.pose_stage import decides_pose_stage, ends_pose_stage
 from ray_advpose.training.pose_step import Task
 from ray_advpose.training.probe import measure_probe
 from ray_advpose.training.restoring import load_checkpoint, take_snapshot
@@ -37,6 +37,11 @@ CHECKPOINT, HISTORY, RESULT = "checkpoint", "history.json", "result.json"
 ROBUSTNESS = "robustness.json"
 # What an arm may have otherwise than the stage 1 it goes on from.
 _AFTER_STAGE_ONE = ("random.random_range", "random.scale_times", "random.rotation_times", "random.rotated_share")
+
+
+def decides_stage_one(name: str) -> bool:
+    """Whether a setting would have stage 1 be another, so that no arm may have it otherwise than the others."""
+    return decides_pose_stage(name) and name not in _AFTER_STAGE_ONE
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ def train_run(run: Run, means: Means, go_on: Callable[[], bool]) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     task = task_for(run.config, means.shards)
     state = _begun(run, means, task, folder)
+    if run.kind == "stage 1" and state.history and ends_pose_stage(state.history[-1], run.config):
+        # Cut after its last checkpoint and before it could say that it had ended.
+        _finish(run, state, {}, folder)
+        return True
     subset = subset_of(len(means.splits["train"]), run.images)
     schedule = make_schedule(run.config, len(means.splits["train"]))
     train, val = means.splits["train"], means.splits["val"]
@@ -131,8 +140,10 @@ def _begun(run: Run, means: Means, task: Task, folder: Path) -> TrainState:
     state = make_state(run.config, len(task.skeleton.joints), means.device)
     identity = identity_of(means.shards)
     beside, place = folder / f"{CHECKPOINT}.part", folder / CHECKPOINT
-    if beside.exists() and not place.exists() and (beside / MANIFEST).exists():
-        beside.rename(place)  # cut between the two steps of `_save`
+    if (beside / MANIFEST).exists():
+        # Whole, as the manifest is written last, and newer than what `_save` was cut while deleting.
+        shutil.rmtree(place, ignore_errors=True)
+        beside.rename(place)
     if place.exists():
         load_checkpoint(place, state, identity)
     elif run.after is not None:

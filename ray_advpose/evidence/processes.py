@@ -87,9 +87,9 @@ def train_runs(
                     return not waiting
                 ended, _ = wait(at_work, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    run = at_work.pop(future)
                     if future.result():
-                        _tell(f"{time.time() - started:6.0f} s  {_ended(run, place)}")
+                        _tell(f"{time.time() - started:6.0f} s  {_ended(at_work[future], place)}")
+                    del at_work[future]
                     # One that was cut stays waiting; past the deadline it is not begun again.
                 if time.monotonic() - told > _TOLD_EVERY_S:
                     told = time.monotonic()
@@ -99,8 +99,8 @@ def train_runs(
             raise
         except BrokenProcessPool:
             raise UserError(
-                f"a process that trained one of {', '.join(run.name for run in at_work.values())} was killed (out of"
-                " memory?); finished runs are kept, and fewer at a time (--parallel) need less"
+                f"a process that trained one of {', '.join(run.name for run in at_work.values())} was killed, or could"
+                " not start (out of memory?); finished runs are kept, and fewer at a time (--parallel) need less"
             ) from None
         finally:
             stop.set()

@@ -104,7 +104,7 @@ class Exploiting:
             raise ValueError(f"resample_probability = {self.resample_probability}: expected 0 to 1")
         for name in self.mutate:
             # Networks of D and the kind of optimiser cannot change under weights that have been trained.
-            if not name.startswith(_ACTS_LATER) or name == "optim.optimizer" or name.endswith(".enabled"):
+            if not name.startswith(_ACTS_LATER) or name == "optim.optimizer" or name.endswith((".enabled", ".policy")):
                 raise ValueError(f"{name} cannot change within a trial")
 
 

@@ -122,7 +122,7 @@ class SearchSpace:
             if len(set(self.fields[name].extremes)) < 2:
                 raise UserError(f"{source}: mutate names {name}, which has one value only")
         for name, domain in self.fields.items():
-            arm_varies = name.endswith(".enabled") and len(set(domain.extremes)) > 1
+            arm_varies = name.endswith((".enabled", ".policy")) and len(set(domain.extremes)) > 1
             if arm_varies or (name == "optim.optimizer" and len(set(domain.extremes)) > 1):
                 raise UserError(f"{source}: {name} cannot be searched by trials that copy each other")
 

@@ -15,7 +15,16 @@ from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.training.schedule import Stage
 
-_DECIDING = ("net.", "aho.", "asr.", "run.num_workers", "run.torch_threads_per_worker", "run.global_batch_size")
+_DECIDING = (
+    "net.",
+    "aho.",
+    "asr.",
+    "run.num_workers",
+    "run.torch_threads_per_worker",
+    "run.global_batch_size",
+    "run.precision",
+    "run.cuda_graphs",
+)
 _CALIBRATION_S = 5.0
 
 
@@ -70,7 +79,8 @@ def _decides(config: Config) -> dict[str, object]:
     return {
         name: value
         for name, value in config.flat().items()
-        if name.startswith(_DECIDING) and (name.endswith(".enabled") or not name.startswith(("asr.", "aho.")))
+        if name.startswith(_DECIDING)
+        and (name.endswith((".enabled", ".policy")) or not name.startswith(("asr.", "aho.")))
     }
 
 

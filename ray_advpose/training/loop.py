@@ -104,6 +104,7 @@ def train_epochs(
             state.step += 1
             clock.stepped(state.step, statistics)
             if schedule.position(state.step - 1).ends_epoch:
+                clock.settle(state.step, device)
                 break
             if not go_on():
                 return
@@ -210,6 +211,12 @@ class _Clock:
                 means=epoch.meter.local_means(),
             )
         )
+
+    def settle(self, step: int, device: torch.device) -> None:
+        """Count what the device has yet to do of the epoch's steps, which were only started."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            self._epoch.seconds = time.monotonic() - self._started
 
     def record(
         self,

@@ -95,7 +95,7 @@ def checked_changes(config: Config, listed: Any, source: str) -> list[SettingCha
         for field in overrides:
             if (
                 field.startswith(("run.", "stages.", "net."))
-                or field.endswith(".enabled")
+                or field.endswith((".enabled", ".policy"))
                 or field == "optim.optimizer"
             ):
                 raise UserError(f"{name}: {field} cannot change during a run")

@@ -85,7 +85,7 @@ class TrainState:
         for name, net in self.networks.items():
             net.load_state_dict(saved["networks"][name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][name])
+            load_optimizer(optimizer, saved["optimizers"][name])
         self.step = saved["step"]
         self.history = [EpochRecord.from_dict(record) for record in saved["history"]]
         self.epoch = RunningEpoch.from_state_dict(saved["epoch"], self.device)
@@ -93,6 +93,16 @@ class TrainState:
         self.sweep_targets.clear()
         self.sweep_targets.update(_unpacked(saved["sweep_targets"]))
         self.lineage = list(saved["lineage"])
+
+
+def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Take over an optimiser's state, but for how it computes: that is the device's, which may be another."""
+    ours = [{name: group[name] for name in _COMPUTING if name in group} for group in optimizer.param_groups]
+    groups = [{**theirs, **own} for theirs, own in zip(saved["param_groups"], ours, strict=True)]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+
+
+_COMPUTING = ("capturable", "fused", "foreach")
 
 
 def _packed(targets: SweepTargets) -> dict[str, torch.Tensor]:

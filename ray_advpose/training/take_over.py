@@ -21,7 +21,7 @@ from ray_advpose.training.checkpoint import DataIdentity, check_data, read_confi
 from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.pose_stage import decides_pose_stage, ends_pose_stage
 from ray_advpose.training.restoring import read_state
-from ray_advpose.training.state import TrainState
+from ray_advpose.training.state import TrainState, load_optimizer
 
 _HEADS = {"asr.scale_bins": "scale", "asr.rotation_bins": "rotation"}
 _MAPPED = (*_HEADS, "aho.grid_width", "aho.grid_height")
@@ -85,7 +85,7 @@ def load_pose_stage(folder: Path, state: TrainState, data: DataIdentity, allow: 
     if not history or not ends_pose_stage(history[-1], state.config):
         raise UserError(f"{folder} lies at step {content['step']}, which is not the end of stage 1")
     state.pose_net.load_state_dict(content["networks"]["pose"])
-    state.optimizers["pose"].load_state_dict(content["optimizers"]["pose"])
+    load_optimizer(state.optimizers["pose"], content["optimizers"]["pose"])
     state.step = content["step"]
     state.history = history
 

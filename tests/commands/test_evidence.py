@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from command_runs import run, settings, start
 
+from ray_advpose.cluster.run_card import alone_in
+
 ARMS = ("--seeds", "1", "--parallel", "2")
 FIELDS = settings(run__probe_images=2)
 
@@ -117,6 +119,28 @@ def _of(folder: Path) -> list[int]:
 def test_what_is_wrong_is_said_in_one_sentence(arguments, says, people, refused, tmp_path):
     assert says in refused("evidence.py", "--data", people, *arguments, "--out", "found")
     assert not (tmp_path / "found").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ('SearchSpace({"loss.target_sigma_px": Uniform(1, 2)}, 2, RunAll())', "loss.target_sigma_px decides stage 1"),
+        ('SearchSpace({"asr.scale_bins": Choice((5, 7))}, 2, RunAll(), draw="grid")', "gives 2 settings where"),
+        ('SearchSpace({"asr.max_scale_log2": Uniform(0.7, 0.8)}, 2, RunAll())', "asr.max_scale_log2 with its sigma"),
+    ],
+)
+def test_spaces_are_tried_before_anything_is_trained(space, says, people, refused, tmp_path):
+    (tmp_path / "space.py").write_text(
+        "from ray_advpose.search.domains import Choice, Uniform\n"
+        "from ray_advpose.search.scheduling import RunAll\n"
+        f"from ray_advpose.search.space import SearchSpace\nSPACE = {space}\n"
+    )
+    assert says in refused("evidence.py", "--data", people, "--tune", "3", "--joint-space", "space.py")
+
+
+def test_two_do_not_train_in_one_folder(people, refused, tmp_path):
+    with alone_in(tmp_path / "found"):
+        assert "another process is training" in refused("evidence.py", "--data", people, *FIELDS, "--out", "found")
 
 
 def test_another_experiment_is_not_mixed_in(people, refused, tmp_path):

@@ -23,3 +23,10 @@ def test_a_canvas_without_that_room_has_no_more_than_it_was_cut_for(drawn_people
     with pytest.raises(UserError, match=r"asr\.max_rotation_deg with its sigma reaches 65"):
         check_room(tiny_config, tighter)
     check_room(tiny_config.replaced({"asr.max_rotation_deg": 30.0}), tighter)
+
+
+def test_random_ranges_beyond_the_canvas_are_refused(drawn_people: ShardSet, tiny_config: Config):
+    check_room(tiny_config.replaced({"random.scale_times": 1.3}), drawn_people)
+    with pytest.raises(UserError, match=r"random\.scale_times with its range reaches 0\.7,"):
+        check_room(tiny_config.replaced({"random.scale_times": 1.4}), drawn_people)
+    check_room(tiny_config.replaced({"random.scale_times": 2.0, "random.random_range": "paper"}), drawn_people)

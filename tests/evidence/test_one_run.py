@@ -124,4 +124,23 @@ def test_a_cut_between_two_checkpoints_costs_none(base: Config, means: Means):
     calls = []
     assert train_run(run, means, lambda: calls.append(0) is None)
     assert len(calls) < 8
-    shutil.rmtree(folder)
+
+
+def test_a_checkpoint_that_was_being_deleted_gives_way_to_the_next(base: Config, means: Means):
+    run = stage_one(base, 0, WHOLE)
+    asked = iter(range(5))
+    assert not train_run(run, means, lambda: next(asked, None) is not None)
+    folder = means.folder / run.name
+    shutil.copytree(folder / "checkpoint", folder / "checkpoint.part")
+    (folder / "checkpoint" / "state.pt").unlink()
+    assert train_run(run, means, always)
+
+
+def test_a_stage_one_that_was_cut_before_it_said_so_has_ended(base: Config, means: Means):
+    first, arm = runs_of(base, "aho")
+    assert train_run(first, means, always)
+    told_before = told(means, first)
+    (means.folder / first.name / "result.json").unlink()
+    assert train_run(first, means, lambda: pytest.fail("nothing is left to train"))
+    assert told(means, first) == told_before
+    assert train_run(arm, means, always)

@@ -85,3 +85,16 @@ def test_every_network_has_its_optimizer(tiny_config, name, kind):
         assert isinstance(optimizer, kind)
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         assert held == {id(p) for p in state.networks[network].parameters()}
+
+
+def test_how_an_optimiser_computes_is_the_devices_and_not_the_checkpoints(tiny_config):
+    saved = make_state(tiny_config, 14, torch.device("cpu")).state_dict()
+    for optimizer in saved["optimizers"].values():
+        for group in optimizer["param_groups"]:
+            group["capturable"] = True
+            group["betas"] = (0.5, 0.6)
+    state = make_state(tiny_config, 14, torch.device("cpu"))
+    state.load_state_dict(saved)
+    (group,) = state.optimizers["pose"].param_groups
+    assert group["capturable"] is False
+    assert group["betas"] == (0.5, 0.6)
