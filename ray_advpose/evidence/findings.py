@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
 from ray_advpose.report.evidence_figures import robustness_figure, size_figure, training_figure
 from ray_advpose.report.ranking import markdown_table
 from ray_advpose.report.score_table import figure, json_text
+from ray_advpose.training.history import EpochRecord
 
 PAGE, NUMBERS = "evidence.md", "evidence.json"
 
@@ -147,9 +148,17 @@ def _figures(arms: Mapping[str, Mapping[int, ArmRun]], split: str) -> dict[str, 
     }
     if JOINT in arms and RANDOM in arms:
         seed = next(iter(arms[JOINT]))
-        if seed in arms[RANDOM] and any(record.probe for record in arms[JOINT][seed].history):
-            drawn["rotations"] = distribution_figure(ROTATION, arms[JOINT][seed].history, arms[RANDOM][seed].history)
+        joint, random = (arms[arm][seed].history if seed in arms[arm] else [] for arm in (JOINT, RANDOM))
+        if _bins(joint):
+            # Shares of other bins, as tuning may give the joint arm, are not to be compared.
+            drawn["rotations"] = distribution_figure(ROTATION, joint, random if _bins(random) == _bins(joint) else ())
     return drawn
+
+
+def _bins(history: Sequence[EpochRecord]) -> list[float]:
+    """Return the rotations that a run was measured at; empty if it was not."""
+    probes = [record.probe for record in history if record.probe is not None]
+    return probes[-1].rotations_deg if probes else []
 
 
 def _sizes(found: Comparison, label: str) -> bytes:

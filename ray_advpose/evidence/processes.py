@@ -125,22 +125,31 @@ def _prepare(place: Place, threads: int, deadline: float | None, stop: Event) ->
     shards = ShardSet.open(place.data)
     there = [split for split in SPLITS if shards.count(split)]
     splits: dict[str, HeldSplit] = {split: hold_split(place.canvases, split, device) for split in there}
-    orphaned = threading.Event()
+    ending = threading.Event()
 
     def go_on() -> bool:
-        return not (stop.is_set() or orphaned.is_set() or (deadline is not None and time.time() >= deadline))
+        return not (stop.is_set() or ending.is_set() or (deadline is not None and time.time() >= deadline))
 
-    threading.Thread(target=_end_without_parent, args=(orphaned,), daemon=True).start()
+    threading.Thread(target=_end_without_parent, args=(ending,), daemon=True).start()
+    # A batch system ends all processes at once.
+    signal.signal(
+        signal.SIGTERM, lambda *_: threading.Thread(target=_end_at_a_checkpoint, args=(ending,), daemon=True).start()
+    )
 
     _worker = Means(shards, splits, place.runs, device), go_on
 
 
-def _end_without_parent(orphaned: threading.Event) -> None:
-    """Have the run at work leave a checkpoint if the parent was killed, and end: the pool would wait for ever."""
+def _end_without_parent(ending: threading.Event) -> None:
+    """End if the parent was killed: the pool would wait for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "a pool's process has one"
     parent.join()
-    orphaned.set()
+    _end_at_a_checkpoint(ending)
+
+
+def _end_at_a_checkpoint(ending: threading.Event) -> None:
+    """Have the run at work leave a checkpoint, and end this process."""
+    ending.set()
     with _at_work:
         os._exit(1)
 

@@ -7,6 +7,7 @@ import time
 
 import pyarrow.fs
 import pytest
+from waiting import wait_for
 
 from ray_advpose.errors import UserError
 from ray_advpose.search.mirror import Mirror, mirrored
@@ -14,34 +15,6 @@ from ray_advpose.search.mirror_fetch import fetch_search, mirror_of
 from ray_advpose.search.mirror_place import read_owner, storage_of
 
 EVERY_S = 0.2
-
-
-@pytest.fixture
-def place(bucket, request):
-    return bucket.replace("s3://advpose", f"s3://advpose/{request.node.name}")
-
-
-@pytest.fixture
-def search(tmp_path):
-    """A folder as a search leaves it."""
-    folder = tmp_path / "found"
-    for name, content in {
-        "search.json": "{}",
-        "lineage.jsonl": "a\n",
-        "tune/experiment_state-1.json": "state 1",
-        "tune/trial_00000/checkpoint_000000/pointer.json": "{}",
-        "trials/trial_00000/history.json": "[]",
-        "trials/trial_00000/checkpoints/step_000000010/state.pt": "weights" * 1000,
-        "trials/trial_00000/checkpoints/step_000000010/manifest.json": "{}",
-        "trials/trial_00000/events/events.out.tfevents.1": "event",
-        "trials/trial_00000/checkpoints/.step_000000020.partial/state.pt": "half",
-        "train/group/record": "of no use",
-        "stop/asked": "",
-        ".lock": "",
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return folder
 
 
 def contents(folder):
@@ -60,13 +33,6 @@ def stored(place):
     files, root = pyarrow.fs.FileSystem.from_uri(place)
     infos = files.get_file_info(pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True))
     return {info.path.removeprefix(f"{root}/") for info in infos if info.type == pyarrow.fs.FileType.File}
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_copy_gives_the_folder_back(search, place, tmp_path):
@@ -296,31 +262,3 @@ def test_what_cannot_be_fetched_is_one_sentence(search, place, tmp_path):
     fetch_search(place, search)
     assert (search / "lineage.jsonl").read_text() == "newer"
     assert json.loads((search / "search.json").read_text()) == {}
-
-
-def test_what_tune_says_of_its_trials_is_read_before_and_put_after_their_pointers(search, place):
-    """A trial reports while the folder is looked at: the copy's record must not speak of a pointer it lacks."""
-    put = []
-
-    class Watched(Mirror):
-        def _stat(self, name):
-            found = super()._stat(name)
-            if name == "tune/experiment_state-1.json" and not (search / "tune/trial_00000/checkpoint_000001").exists():
-                pointer = search / "tune/trial_00000/checkpoint_000001/pointer.json"
-                pointer.parent.mkdir()
-                pointer.write_text("{}")
-                (search / name).write_text("state that speaks of checkpoint_000001")
-            return found
-
-        def _put(self, name, content):
-            put.append((name, content))
-            super()._put(name, content)
-
-    mirror = Watched(search, place, pytest.fail, EVERY_S)
-    wait_for(lambda: any(name == "tune/experiment_state-1.json" for name, _ in put))
-    mirror.close()
-    names = [name for name, _ in put if name.startswith("tune/")]
-    first = put[[name for name, _ in put].index("tune/experiment_state-1.json")]
-    assert b"checkpoint_000001" in first[1]
-    before = names[: names.index("tune/experiment_state-1.json")]
-    assert "tune/trial_00000/checkpoint_000001/pointer.json" in before
