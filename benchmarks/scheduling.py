@@ -163,7 +163,7 @@ def _run(search: Search, output: Path) -> list[tuple[int, float, float, float]]:
         "tune", tune.with_resources(Reporting, resources), config={}, num_samples=1, storage_path=str(output)
     )
     watch = Watch()
-    scheduler: TrialScheduler = make_scheduler(search.space, search.trials, search.config, output, output)
+    scheduler: TrialScheduler = make_scheduler(search.space, search.trials, search.config, str(output), output)
     meter = Meter(output, Budget(max_hours=24), devices_each=1)
     progress = SearchProgress(search, output, _SLOTS, Silent(), search.trials, meter.left)
     end = OrderlyEnd(StopBoard(output), StopRequest(), meter, lambda trial: False, print)

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Predict a split with a checkpoint and score the predictions, or score a file of predictions."
     )
     parser.add_argument("--checkpoint", type=Path, help="folder of a checkpoint")
-    parser.add_argument("--data", type=Path, help="prepared data (default: the embedded drawn people)")
+    parser.add_argument("--data", metavar="DIR|URI", help="prepared data (default: the embedded drawn people)")
     parser.add_argument("--split", choices=SPLITS, help="(default: val)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored crop's heatmaps")
     parser.add_argument("--out", type=Path, help="folder for predictions.npz and predictions.png (default: none)")

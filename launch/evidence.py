@@ -19,6 +19,7 @@ from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.data.persons import SPLITS
+from ray_advpose.data.shard_place import shard_place
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError, nearest, run_command
 from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     config = chosen_config(args)
-    data = (args.data or embedded_data()).absolute()
+    data = shard_place(args.data or embedded_data())
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-evidence")).absolute()
     shards = check_data(config, data)
     experiment = _experiment(args, config, shards)
@@ -97,7 +98,7 @@ def _conduct(
     args: argparse.Namespace, experiment: Experiment, shards: ShardSet, output: Path, parallel: int, started: float
 ) -> int:
     begin(experiment, output)
-    data = shards.directory
+    data = shards.place
     place = Place(data, output / "canvases", output / RUNS)
     for split in SPLITS:
         if shards.count(split):

@@ -14,6 +14,7 @@ from ray_advpose.cluster.run_card import read_card
 from ray_advpose.cluster.single_run import SingleRun, conduct_run
 from ray_advpose.config import Config
 from ray_advpose.data.embedded import embedded_data
+from ray_advpose.data.shard_place import ShardPlace, shard_place
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
 from ray_advpose.search.arms import arms_search, conduct_arms, parse_arms
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return conduct_run(_resumed(args), args.cluster)
     chosen, changes = _scheduled(args) if args.schedule else (chosen_config(args), [])
     config = _with_workers(chosen, args.workers)
-    data = (args.data or embedded_data()).absolute()
+    data = shard_place(args.data or embedded_data())
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-train")).absolute()
     if args.arms is not None:
         return _train_arms(args, config, data, output)
@@ -94,7 +95,7 @@ def _resumed(args: argparse.Namespace) -> SingleRun:
             raise UserError(f"--resume goes on with the run in {args.resume}; --{name} does not go with it")
     card, saved, changes = read_card(args.resume)
     config = _with_workers(overridden(saved, args.set), args.workers)
-    data = args.data.absolute() if args.data else Path(card.data)
+    data = shard_place(args.data or card.data)
     storage = args.storage or card.checkpoints
     return SingleRun(config, data, args.resume.absolute(), storage, args.allow_change, changes)
 
@@ -114,7 +115,7 @@ def _with_workers(config: Config, workers: str | None) -> Config:
     )
 
 
-def _train_arms(args: argparse.Namespace, config: Config, data: Path, output: Path) -> int:
+def _train_arms(args: argparse.Namespace, config: Config, data: ShardPlace, output: Path) -> int:
     if args.storage:
         raise UserError("--storage is for a single run, not for --arms")
     if set(args.allow_change) - {"code"}:

@@ -24,7 +24,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add data, config and output to a command."""
-    parser.add_argument("--data", type=Path, help="prepared data (default: the embedded drawn people)")
+    parser.add_argument("--data", metavar="DIR|URI", help="prepared data (default: the embedded drawn people)")
     parser.add_argument("--preset", default="quick", help=f"config: {', '.join(PRESETS)} (default: %(default)s)")
     parser.add_argument("--config", type=Path, help="config from a YAML file, e.g. a search's best_config.yaml")
     parser.add_argument(

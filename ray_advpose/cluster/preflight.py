@@ -44,11 +44,11 @@ class NodeReport:
         return [problem for problem in self.checks.values() if problem]
 
 
-def examine_cluster(data: Path, fingerprint: str, output: Path, needed_bytes: int) -> list[NodeReport]:
+def examine_cluster(data: str, fingerprint: str, output: Path, needed_bytes: int) -> list[NodeReport]:
     """Ask every node of the connected cluster; the driver's own among them.
 
     Args:
-        data: Folder of the shards.
+        data: Place of the shards.
         fingerprint: What every node must find there.
         output: Folder of the search, made if needed.
         needed_bytes: Of checkpoints, in the end.
@@ -116,7 +116,7 @@ def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
     return []
 
 
-def _look(data: Path, fingerprint: str, note: Path, needed_bytes: int) -> tuple[dict[str, str], dict[str, str], float]:
+def _look(data: str, fingerprint: str, note: Path, needed_bytes: int) -> tuple[dict[str, str], dict[str, str], float]:
     """Look around on a node; returns what is wrong, its versions and what it wrote, and its clock."""
     checks = {"data": _data_problem(data, fingerprint)}
     token = uuid.uuid4().hex
@@ -142,7 +142,7 @@ def _look(data: Path, fingerprint: str, note: Path, needed_bytes: int) -> tuple[
     return checks, versions, time.time()
 
 
-def _data_problem(data: Path, fingerprint: str) -> str:
+def _data_problem(data: str, fingerprint: str) -> str:
     try:
         shards = ShardSet.open(data)
         if shards.fingerprint != fingerprint:

@@ -24,6 +24,7 @@ from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
+from ray_advpose.data.shard_place import ShardPlace
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import read_manifest
@@ -48,7 +49,7 @@ class SingleRun:
     """
 
     config: Config
-    data: Path
+    data: ShardPlace
     output: Path
     storage: str | None = None
     allow_changes: Sequence[str] = ()
@@ -78,7 +79,7 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
             )
         check_config(config_in_epoch(run.config, run.changes, change.after_joint_epochs), shards)
     changes = [asdict(change) for change in run.changes]
-    card = RunCard(run.config.model_dump(), str(shards.directory), _checkpoints(run), changes)
+    card = RunCard(run.config.model_dump(), str(shards.place), _checkpoints(run), changes)
     store = store_at(card.checkpoints)
     store.probe()
     checkpoint = last_whole(store, skipped=lambda sentence: print(sentence, flush=True))

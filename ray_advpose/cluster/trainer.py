@@ -81,7 +81,7 @@ def run_training(
         report_whole=bool(changes),
         allow_changes=tuple(allow_changes),
     )
-    stretches = _Stretches(config, changes, ShardSet.open(Path(card.data)).count("train"))
+    stretches = _Stretches(config, changes, ShardSet.open(card.data).count("train"))
     with _echoed(output / LOG), stop_on_signals() as stop:
         group = WorkerGroup(f"train-{uuid.uuid4().hex[:12]}", _layout(config, output), TRAIN_ASSIGNMENT)
         try:

@@ -60,7 +60,7 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
     config = config_from_dict(assignment.config, f"trial {assignment.trial_id}")
     torch.set_num_threads(config.run.torch_threads_per_worker)
     be_deterministic(config.run.deterministic)
-    shards = ShardSet.open(Path(assignment.data))
+    shards = ShardSet.open(assignment.data)
     schedule = make_schedule(config, shards.count("train"))
     start = _start_step(assignment, schedule)
     with ExitStack() as open_until_left:

@@ -6,15 +6,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from ray_advpose.config import Config
-from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.shards import ShardSet, read_columns
 from ray_advpose.errors import UserError
 from ray_advpose.training.schedule import make_schedule
 
 
-def check_data(config: Config, data: Path) -> ShardSet:
+def check_data(config: Config, data: str | Path) -> ShardSet:
     """Open prepared data and check it against a config.
 
     Raises:
@@ -36,7 +35,7 @@ def check_data(config: Config, data: Path) -> ShardSet:
 def check_config(config: Config, shards: ShardSet) -> None:
     """Check a config against opened data; `UserError` as in `check_data`."""
     if shards.count("train") == 0:
-        raise UserError(f"{shards.directory}: split 'train' has no persons")
+        raise UserError(f"{shards.place}: split 'train' has no persons")
     check_room(config, shards)
     make_schedule(config, shards.count("train"))
 
@@ -57,13 +56,11 @@ def check_room(config: Config, shards: ShardSet) -> None:
         if wanted > room + 1e-9:
             part = "range" if field.startswith("random.") else "sigma"
             raise UserError(
-                f"{field} with its {part} reaches {wanted:g}, but the canvases in {shards.directory} were cut for"
+                f"{field} with its {part} reaches {wanted:g}, but the canvases in {shards.place} were cut for"
                 f" {room:g}; prepare them with more margin"
             )
 
 
 def _normalizers(shards: ShardSet) -> np.ndarray:
-    files = [shards.directory / shard.file for shard in shards.manifest.shards if shard.split == "val"]
-    return np.concatenate(
-        [pq.read_table(file, columns=["normalizer_px"])["normalizer_px"].to_numpy() for file in files]
-    )
+    tables = read_columns(shards, "val", ["normalizer_px"])
+    return np.concatenate([table["normalizer_px"].to_numpy() for table in tables])

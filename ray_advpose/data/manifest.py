@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -69,18 +68,17 @@ def fingerprint_of(shards: Iterable[ShardInfo]) -> str:
     return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()[:16]
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """Read the manifest of a shard directory.
+def parse_manifest(content: bytes, place: object) -> Manifest:
+    """Return the manifest that a file holds.
+
+    Args:
+        content: Of the file.
+        place: Where it is from.
 
     Raises:
-        UserError: The directory or its manifest is missing, unreadable or of another version.
+        UserError: It is none, or of another version.
     """
-    path = directory / MANIFEST
-    if not path.is_file():
-        raise UserError(f"{directory} is not a prepared data set: it holds no {MANIFEST}")
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error)}") from None
+        raise UserError(f"{MANIFEST} in {place}: {first_problem(error)}") from None

@@ -48,7 +48,7 @@ def predict_checkpoint(folder: Path, shards: ShardSet, split: Split, flip_test: 
     trained_on = data_identity(manifest).skeleton
     if trained_on != shards.manifest.skeleton:
         raise UserError(
-            f"{folder} predicts the joints of {trained_on!r}, but {shards.directory} is annotated with those of"
+            f"{folder} predicts the joints of {trained_on!r}, but {shards.place} is annotated with those of"
             f" {shards.manifest.skeleton!r}"
         )
     config = read_config(folder)
@@ -77,6 +77,6 @@ def _require_normalizer(truth: Truth, shards: ShardSet, split: Split) -> None:
     found = score_normalizer_px(shards.manifest.protocol, truth.joints_px, truth.annotated, truth.normalizer_px)
     if not (np.isfinite(found) & (found > 0)).any():
         raise UserError(
-            f"{shards.directory}: none of {persons_text(len(found))} in split {split!r} has a positive finite"
+            f"{shards.place}: none of {persons_text(len(found))} in split {split!r} has a positive finite"
             " normaliser, nothing to score"
         )

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_advpose.data.canvas import decode_canvas
-from ray_advpose.data.manifest import Manifest, ShardInfo, read_manifest
+from ray_advpose.data.manifest import MANIFEST, Manifest, ShardInfo, parse_manifest
 from ray_advpose.data.persons import Split
+from ray_advpose.data.shard_place import ShardPlace, file_content, file_sizes, local_file, shard_place
 from ray_advpose.errors import UserError
 
 CACHE_BYTES = 1 << 30
@@ -73,20 +74,30 @@ class PersonArrays:
 class ShardSet:
     """A prepared data set: where it is and its manifest. Cheap to pickle; holds no open file."""
 
-    directory: Path
+    place: ShardPlace
     manifest: Manifest
 
     @staticmethod
-    def open(directory: Path) -> ShardSet:
+    def open(given: str | Path) -> ShardSet:
         """Open a prepared data set and check that every shard is there in full length.
+
+        Args:
+            given: A folder, or the URI of an object store.
 
         Raises:
             UserError: No or a bad manifest, or a shard missing or of another size.
         """
-        shards = ShardSet(directory.absolute(), read_manifest(directory))
-        for shard in shards.manifest.shards:
-            _check_size(shards.directory / shard.file, shard)
-        return shards
+        place = shard_place(given)
+        try:
+            manifest = parse_manifest(file_content(place, MANIFEST), place)
+            sizes = file_sizes(place)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{place} is not a prepared data set: it holds no {MANIFEST}") from None
+        except OSError as error:
+            raise UserError(f"cannot read {MANIFEST} in {place}: {error.strerror or error}") from None
+        for shard in manifest.shards:
+            _check_size(place, shard, sizes.get(shard.file))
+        return ShardSet(place, manifest)
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +138,7 @@ def read_persons(shards: ShardSet, split: Split, indices: Sequence[int] | np.nda
         here = np.flatnonzero((rows >= 0) & (rows < shard.rows))
         if shard.split != split or len(here) == 0:
             continue
-        held = _cached(shards.directory / shard.file, shard)
+        held = _cached(shards.place, shard)
         for position in here:
             pictures[position] = held.images[int(rows[position])]
         for name, values in held.columns.items():
@@ -136,6 +147,12 @@ def read_persons(shards: ShardSet, split: Split, indices: Sequence[int] | np.nda
             columns[name][here] = values[rows[here]]
     _decode(pictures, canvas, threads)
     return PersonArrays(person_id=columns.pop("person_id").tolist(), canvas=canvas, **columns)
+
+
+def read_columns(shards: ShardSet, split: Split, columns: Sequence[str]) -> list[pa.Table]:
+    """Read some columns of all persons of a split, one table a shard; `UserError` as `read_persons`."""
+    files = [local_file(shards.place, shard) for shard in shards.manifest.shards if shard.split == split]
+    return [pq.read_table(file, columns=list(columns)) for file in files]
 
 
 def _decode(pictures: Sequence[pa.Scalar], canvas: np.ndarray, threads: int) -> None:
@@ -179,16 +196,16 @@ class _HeldShard:
         return _HeldShard(images, arrays, table.nbytes)
 
 
-_cache: OrderedDict[tuple[Path, str], _HeldShard] = OrderedDict()
+_cache: OrderedDict[tuple[ShardPlace, str], _HeldShard] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
-def _cached(path: Path, shard: ShardInfo) -> _HeldShard:
-    key = (path, shard.sha256)
+def _cached(place: ShardPlace, shard: ShardInfo) -> _HeldShard:
+    key = (place, shard.sha256)
     with _cache_lock:
         held = _cache.get(key)
         if held is None:
-            file = pq.ParquetFile(pa.BufferReader(_read_checked(path, shard)))
+            file = pq.ParquetFile(pa.BufferReader(_read_checked(local_file(place, shard), shard)))
             held = _HeldShard.of(file.read(use_threads=False).combine_chunks())
             _cache[key] = held
             while len(_cache) > 1 and sum(other.bytes for other in _cache.values()) > CACHE_BYTES:
@@ -198,21 +215,22 @@ def _cached(path: Path, shard: ShardInfo) -> _HeldShard:
         return held
 
 
-def _check_size(path: Path, shard: ShardInfo) -> None:
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise UserError(f"cannot read shard {path}: {error.strerror}") from None
+def _check_size(place: ShardPlace, shard: ShardInfo, found: int | None) -> None:
+    if found is None:
+        raise UserError(f"shard {shard.file} in {place} is missing")
     if found != shard.bytes:
-        raise UserError(f"shard {path} is cut off or altered: {found} bytes found, {shard.bytes} expected")
+        raise UserError(
+            f"shard {shard.file} in {place} is cut off or altered: {found} bytes found, {shard.bytes} expected"
+        )
 
 
 def _read_checked(path: Path, shard: ShardInfo) -> bytes:
-    _check_size(path, shard)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read shard {path}: {error.strerror}") from None
+    if len(data) != shard.bytes:
+        raise UserError(f"shard {path} is cut off or altered: {len(data)} bytes found, {shard.bytes} expected")
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise UserError(f"shard {path} was altered: its hash differs from the one in the manifest")
     return data

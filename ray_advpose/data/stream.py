@@ -141,7 +141,7 @@ class StreamKeeper:
         self, shards: ShardSet, schedule: Schedule, start_step: int, rank: int, world_size: int
     ) -> Iterator[EarlyStream]:
         """Stream for the time being, arguments as `stream_batches`; after an error the stream is closed."""
-        of = (shards.directory, shards.fingerprint, schedule, rank, world_size)
+        of = (shards.place, shards.fingerprint, schedule, rank, world_size)
         kept, self._kept = self._kept, None
         if kept is not None and (self._of != of or kept.due != start_step):
             # Before another starts: it needs the memory.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from ray_advpose.adversary.occlusion import vote_cells
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_room
-from ray_advpose.data.shards import ShardSet
+from ray_advpose.data.shards import ShardSet, read_columns
 from ray_advpose.pose.geometry import input_from_canvas, inside, transform_points
 from ray_advpose.pose.protocols import PCK_THRESHOLDS
 from ray_advpose.pose.skeleton import skeleton_named
@@ -63,11 +62,9 @@ def cell_shares(joints_cv: Tensor, annotated: Tensor, task: Task) -> Tensor:
 def _training_joints(shards: ShardSet, joints: int) -> tuple[Tensor, Tensor]:
     """Read (N, J, 2) joints and (N, J) annotated flags of the training split, but no image."""
     points, flags = [], []
-    for shard in shards.manifest.shards:
-        if shard.split == "train":
-            table = pq.read_table(shards.directory / shard.file, columns=["joints_cv", "annotated"])
-            points.append(_flat(table, "joints_cv").reshape(-1, joints, 2))
-            flags.append(_flat(table, "annotated").reshape(-1, joints))
+    for table in read_columns(shards, "train", ["joints_cv", "annotated"]):
+        points.append(_flat(table, "joints_cv").reshape(-1, joints, 2))
+        flags.append(_flat(table, "annotated").reshape(-1, joints))
     return torch.tensor(np.concatenate(points)), torch.tensor(np.concatenate(flags))
 
 

@@ -82,7 +82,7 @@ class ScoredSplit:
     def __init__(self, shards: ShardSet, split: Split, task: Task) -> None:
         """Take the split; `UserError` if the data set has no person in it."""
         if shards.count(split) == 0:
-            raise UserError(f"{shards.directory}: split {split!r} has no persons to score")
+            raise UserError(f"{shards.place}: split {split!r} has no persons to score")
         self._shards = shards
         self._split = split
         self._task = task

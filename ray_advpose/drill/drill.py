@@ -15,6 +15,7 @@ from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
 from ray_advpose.cluster.run_files import LOG
 from ray_advpose.cluster.runtime import joined_ray
 from ray_advpose.config import Config
+from ray_advpose.data.shard_place import ShardPlace
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.drill.comparison import Check, compare_runs
 from ray_advpose.drill.disturbed import Command, Disturbance, FaultOutcome
@@ -47,7 +48,7 @@ class Drill:
     """
 
     config: Config
-    data: Path
+    data: ShardPlace
     output: Path
     script: Path
     faults: Sequence[Fault]

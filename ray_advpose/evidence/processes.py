@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from ray_advpose.data.persons import SPLITS
+from ray_advpose.data.shard_place import ShardPlace
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.evidence.arms import Run
@@ -37,7 +38,7 @@ class Place:
         runs: A folder for each run.
     """
 
-    data: Path
+    data: ShardPlace
     canvases: Path
     runs: Path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -58,7 +57,7 @@ class Account:
         copies: A row for each copy: moment, who, from whom, scores, changes.
         best_config: The best trial's config; None before there is one.
         best_schedule: The settings that led to it, where they changed; None else.
-        data: Folder of the prepared data.
+        data: Place of the prepared data.
         fingerprint: Of the data it was trained on; "" where that is not known.
         cost: What it took, as name and value.
     """
@@ -75,7 +74,7 @@ class Account:
     outcomes: Sequence[TrialOutcome]
     compared: Mapping[str, Mapping[int, Predicted]]
     compared_is: str
-    data: Path
+    data: str
     fingerprint: str
     cost: Sequence[tuple[str, str]]
     labels: Mapping[str, str] = field(default_factory=dict)

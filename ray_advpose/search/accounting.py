@@ -61,7 +61,7 @@ def _run_account(folder: Path, price: float | None) -> Account:
     running = is_running(folder)
     ending = FINISHED if finished else _RUNNING if running else CUT
     fingerprint = _trained_on(folder)
-    data, protocol_score = _data_facts(Path(card.data), fingerprint, troubles)
+    data, protocol_score = _data_facts(card.data, fingerprint, troubles)
     name = folder.resolve().name
     devices = config.run.num_workers * (config.run.gpus_per_worker or config.run.cpus_per_worker)
     hours = sum(record.seconds for record in history) / 3600
@@ -82,7 +82,7 @@ def _run_account(folder: Path, price: float | None) -> Account:
         joint_name="this run",
         inputs=_picture(folder / INPUTS, troubles),
         best_config=_text(folder / CONFIG),
-        data=Path(card.data),
+        data=card.data,
         fingerprint=fingerprint,
         cost=_cost(hours, hours * devices, config.run.gpus_per_worker > 0, price, "training, without validation"),
     )
@@ -105,7 +105,7 @@ def _search_account(folder: Path, search: Search, price: float | None) -> Accoun
         if outcome.ending == FAILED:
             errors = sorted(folder.glob(f"tune/*{outcome.trial_id}*/error.txt"))
             troubles.append(f"{outcome.trial_id} failed; see {errors[0] if errors else folder / 'tune'}.")
-    data, _ = _data_facts(Path(search.data), search.fingerprint, troubles)
+    data, _ = _data_facts(search.data, search.fingerprint, troubles)
     config, spent = search.config, read_spent(folder)
     labels = {outcome.trial_id: search.labels[trial_number(outcome.trial_id)] for outcome in outcomes if search.labels}
     lineage = Lineage(folder / LINEAGE)
@@ -157,7 +157,7 @@ def _search_account(folder: Path, search: Search, price: float | None) -> Accoun
         copies=copies_of(lineage, outcomes),
         best_config=None if search.labels else _best_config(folder),
         best_schedule=_text(folder / "best_schedule.yaml"),
-        data=Path(search.data),
+        data=search.data,
         fingerprint=search.fingerprint,
         cost=_cost(spent.hours, spent.device_hours, config.run.gpus_per_worker > 0, price, "from start to end"),
     )
@@ -219,7 +219,7 @@ def _overrides(trial: Path, search: Search) -> Mapping[str, Any]:
     return {**initial, **{name: now[name] for name in names if name in now}}
 
 
-def _data_facts(data: Path, trained_on: str, troubles: list[str]) -> tuple[list[tuple[str, str]], str]:
+def _data_facts(data: str, trained_on: str, troubles: list[str]) -> tuple[list[tuple[str, str]], str]:
     """Return what there is to say of the data, and what scores are called."""
     try:
         shards = ShardSet.open(data)

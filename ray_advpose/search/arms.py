@@ -44,7 +44,7 @@ def parse_arms(text: str) -> list[str]:
     return [arm for arm in ARMS if arm in names or _ALL in names]
 
 
-def arms_search(base: Config, data: Path, arms: Sequence[str], seeds: int) -> Search:
+def arms_search(base: Config, data: str | Path, arms: Sequence[str], seeds: int) -> Search:
     """Lay out one trial for each arm and seed.
 
     Args:
@@ -90,7 +90,7 @@ def conduct_arms(search: Search, output: Path, means: Means, command: str, allow
     if has_search(output):
         _check_same(search, read_search(output), output, allow)
     ended = train_population(search, output, means)
-    outcomes, shards = ended.outcomes, ShardSet.open(Path(search.data))
+    outcomes, shards = ended.outcomes, ShardSet.open(search.data)
     scores, captions = _scores(search, outcomes, output, shards)
     failed = [
         f"{search.labels[search.overrides.index(dict(outcome.overrides))]} ({outcome.trial_id})"

@@ -176,12 +176,12 @@ def what_is_kept(search: Search, output: Path) -> str:
     return f"{output}: {'; '.join(parts)}"
 
 
-def moved_data(held: Search, data: Path | None) -> Search:
+def moved_data(held: Search, data: str | None) -> Search:
     """Return a search as it would be started now: with this software, and data as it is, perhaps elsewhere."""
-    shards = check_data(held.config, data or Path(held.data))
+    shards = check_data(held.config, data or held.data)
     return replace(
         held,
-        data=str(shards.directory),
+        data=str(shards.place),
         fingerprint=shards.fingerprint,
         train_images=shards.count("train"),
         software=software(),

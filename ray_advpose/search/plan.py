@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ray_advpose.cluster.layout import Layout
@@ -204,7 +203,7 @@ def _checkpoint_bytes(search: Search) -> int:
     # Imports torch, which a search's driver needs on a cluster and for a plan only.
     from ray_advpose.training.checkpoint_size import checkpoint_bytes
 
-    joints = len(skeleton_named(ShardSet.open(Path(search.data)).manifest.skeleton).joints)
+    joints = len(skeleton_named(ShardSet.open(search.data).manifest.skeleton).joints)
     return checkpoint_bytes(search.config, joints)
 
 

@@ -34,7 +34,7 @@ def show_plan(search: Search, output: Path, means: Means, calibrate: bool, as_js
     Raises:
         UserError: Not one trial fits; says which change would.
     """
-    config, shards = search.config, ShardSet.open(Path(search.data))
+    config, shards = search.config, ShardSet.open(search.data)
     joined: AbstractContextManager[None] = nullcontext()
     if means.address is not None or calibrate:
         joined = ray_for(search, means.address)

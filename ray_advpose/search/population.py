@@ -88,7 +88,7 @@ def run_search(search: Search, output: Path, layout: Layout, limits: Limits) -> 
         storage_path=str(output),
         max_failures=_TRIAL_FAILURES,
     )
-    scheduler = make_scheduler(search.space, search.trials, search.config, Path(search.data), output)
+    scheduler = make_scheduler(search.space, search.trials, search.config, search.data, output)
     with closing(view_for(Console())) as view:
         goes_on = _goes_on(output)
         board = StopBoard(output)

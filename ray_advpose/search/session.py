@@ -60,7 +60,7 @@ class Means:
 
 def new_search(
     base: Config,
-    data: Path,
+    data: str | Path,
     space: SearchSpace,
     trials: int,
     overrides: list[dict[str, Any]],
@@ -80,7 +80,7 @@ def new_search(
     check_trials(base, space, overrides, shards)
     return Search(
         base=base.model_dump(),
-        data=str(shards.directory),
+        data=str(shards.place),
         fingerprint=shards.fingerprint,
         score_name=score_name(shards.manifest.protocol),
         space=space,
@@ -133,7 +133,7 @@ def conduct(search: Search, output: Path, means: Means) -> int:
             # With it comes torch, which the process that only leads a search needs no sooner.
             from ray_advpose.search.closing import close
 
-            return close(search, ended, output, ShardSet.open(Path(search.data)), go_on)
+            return close(search, ended, output, ShardSet.open(search.data), go_on)
     except KeyboardInterrupt:
         print(f"interrupted, without checkpoints of this moment; go on with: {go_on}")
         return _INTERRUPTED
@@ -169,7 +169,7 @@ def train_population(search: Search, output: Path, means: Means) -> Ended:
 def examined(search: Search, output: Path) -> list[NodeReport]:
     """Have every node of the connected cluster try what the search needs of it."""
     there = sum(path.stat().st_size for path in output.glob("trials/*/checkpoints*/*/*"))
-    return examine_cluster(Path(search.data), search.fingerprint, output, max(0, disk_needed(search) - there))
+    return examine_cluster(search.data, search.fingerprint, output, max(0, disk_needed(search) - there))
 
 
 def ray_for(search: Search, address: str | None) -> AbstractContextManager[None]:

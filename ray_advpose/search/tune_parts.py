@@ -23,7 +23,7 @@ from ray_advpose.search.stored import Search
 _TIME = "joint_epochs"
 
 
-def make_scheduler(space: SearchSpace, trials: int, config: Config, data: Path, output: Path) -> TrialScheduler:
+def make_scheduler(space: SearchSpace, trials: int, config: Config, data: str, output: Path) -> TrialScheduler:
     """Return the scheduler of a search; what it decides is kept below ``output``."""
     scheduling, joint_epochs = space.scheduling, config.stages.joint_epochs
     if isinstance(scheduling, Exploiting):

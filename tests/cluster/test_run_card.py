@@ -90,7 +90,7 @@ def test_what_has_been_trained_may_not(trained, shards, field, value):
 
 def test_other_images_need_to_be_allowed(trained, shards):
     folder, config = trained
-    other = ShardSet(shards.directory, shards.manifest.model_copy(update={"fingerprint": "f" * 16}))
+    other = ShardSet(shards.place, shards.manifest.model_copy(update={"fingerprint": "f" * 16}))
     with pytest.raises(UserError, match=f"fingerprint = {shards.fingerprint}, this run's data has {'f' * 16}"):
         check_continues(folder, config, (), other, allow=())
     check_continues(folder, config, (), other, allow=("data",))

@@ -141,7 +141,7 @@ def test_a_process_prints_the_published_figures(tmp_path, published):
 
 
 def test_a_checkpoints_figures_are_those_of_the_file_it_leaves(evaluate, tmp_path, checkpoint, drawn_people):
-    data = ["--data", drawn_people.directory, "--split", "test"]
+    data = ["--data", drawn_people.place, "--split", "test"]
     code, output, errors = evaluate("--checkpoint", checkpoint, *data, "--out", "scored", "--json")
     assert (code, errors) == (0, "")
     assert {path.name for path in (tmp_path / "scored").iterdir()} == {"predictions.npz", "predictions.png"}
@@ -167,7 +167,7 @@ def test_a_checkpoints_figures_are_those_of_the_file_it_leaves(evaluate, tmp_pat
 
 
 def test_a_checkpoint_is_scored_without_leaving_a_file(evaluate, tmp_path, checkpoint, drawn_people):
-    code, output, _ = evaluate("--checkpoint", checkpoint, "--data", drawn_people.directory, "--flip-test")
+    code, output, _ = evaluate("--checkpoint", checkpoint, "--data", drawn_people.place, "--flip-test")
     assert code == 0
     assert "pooled14 @0.1" in output
     assert "decoder exact, flip test on" in output
@@ -236,7 +236,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_before_predicting(evaluate
 
 
 def test_a_checkpoint_that_is_none_leaves_no_folder(evaluate, tmp_path, drawn_people):
-    code, _, errors = evaluate("--checkpoint", "nowhere", "--data", drawn_people.directory, "--out", "scored")
+    code, _, errors = evaluate("--checkpoint", "nowhere", "--data", drawn_people.place, "--out", "scored")
     assert code == 2
     assert "nowhere" in errors
     assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,7 @@ def test_rows_make_a_batch(drawn_people, schedule):
 def test_an_altered_shard_is_named(drawn_people, schedule, tmp_path):
     copied = tmp_path / "copied"
     copied.mkdir()
-    for path in drawn_people.directory.iterdir():
+    for path in drawn_people.place.iterdir():
         (copied / path.name).write_bytes(path.read_bytes())
     shards = type(drawn_people).open(copied)
     path = copied / "train-00000.parquet"

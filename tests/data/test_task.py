@@ -27,7 +27,7 @@ def test_a_task_knows_canvas_joints_and_threshold(tiny_config, drawn_people):
 def test_bins_that_reach_beyond_the_canvas_are_refused(tiny_config, drawn_people, field, value, reach):
     with pytest.raises(UserError, match=f"reaches {reach}") as caught:
         task_for(tiny_config.replaced({field: value}), drawn_people)
-    assert str(drawn_people.directory) in str(caught.value)
+    assert str(drawn_people.place) in str(caught.value)
     task_for(tiny_config.replaced({field: value, "asr.enabled": False}), drawn_people)
 
 
@@ -53,6 +53,6 @@ def test_occlusion_target_counts_the_joints_of_the_training_split(tiny_config, d
 
 
 def test_checked_data_is_opened(tiny_config, drawn_people, tmp_path):
-    assert check_data(tiny_config, drawn_people.directory) == drawn_people
+    assert check_data(tiny_config, drawn_people.place) == drawn_people
     with pytest.raises(UserError, match="not a prepared data set"):
         check_data(tiny_config, tmp_path)

@@ -46,7 +46,7 @@ def planned(tiny_config, drawn_people):
     ):
         config = tiny_config.replaced({name.replace("__", "."): value for name, value in overrides.items()})
         space = SearchSpace(fields, trials, scheduling or RunAll())
-        search = new_search(config, drawn_people.directory, space, trials, space.drawn(trials, 0))
+        search = new_search(config, drawn_people.place, space, trials, space.drawn(trials, 0))
         return make_plan(search, drawn_people, layout, cluster, speed, budget or Budget(), trained)
 
     return plan
@@ -141,7 +141,7 @@ def test_disk_is_checkpoints_times_their_size(planned):
 
 def test_the_disk_that_is_looked_for_is_that_of_the_plan(tiny_config, drawn_people):
     space = SearchSpace(ONE_STAGE_1, 5)
-    search = new_search(tiny_config, drawn_people.directory, space, 5, space.drawn(5, 0))
+    search = new_search(tiny_config, drawn_people.place, space, 5, space.drawn(5, 0))
     plan = make_plan(search, drawn_people, TWO_AT_ONCE, CLUSTER, None, Budget())
     assert plan.disk_bytes < disk_needed(search) <= 1.2 * plan.disk_bytes
     assert devices_of(search.config) == 1
@@ -149,7 +149,7 @@ def test_the_disk_that_is_looked_for_is_that_of_the_plan(tiny_config, drawn_peop
 
 def test_data_is_counted_as_stored_and_as_decoded(planned, drawn_people):
     plan = planned(OWN_STAGE_1, 5)
-    stored = sum(path.stat().st_size for path in drawn_people.directory.rglob("*.parquet"))
+    stored = sum(path.stat().st_size for path in drawn_people.place.rglob("*.parquet"))
     assert plan.data_bytes == stored > 0
     canvas = read_persons(drawn_people, "train", [0]).canvas
     assert plan.data_rate == 2 * 10.0 * canvas.nbytes

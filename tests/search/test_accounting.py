@@ -37,7 +37,7 @@ TRIALS = 3
 def folder(tmp_path, tiny_config, drawn_people):
     """A search of three trials that has not begun."""
     space = SearchSpace({"reward.alpha": Uniform(0.1, 0.5)}, TRIALS, RunAll())
-    search = new_search(tiny_config, drawn_people.directory, space, TRIALS, space.drawn(TRIALS, 0))
+    search = new_search(tiny_config, drawn_people.place, space, TRIALS, space.drawn(TRIALS, 0))
     write_search(search, tmp_path)
     return tmp_path
 
@@ -243,7 +243,7 @@ def test_a_run_without_augmentation_networks_has_no_predictions_to_speak_of(fold
 
 
 def test_arms_have_the_papers_third_row_once_both_are_there(tmp_path, tiny_config, drawn_people):
-    search = arms_search(tiny_config, drawn_people.directory, ["random", "asr+aho"], 2)
+    search = arms_search(tiny_config, drawn_people.place, ["random", "asr+aho"], 2)
     write_search(search, tmp_path)
     for number in range(4):
         path = (
@@ -267,7 +267,7 @@ def test_arms_have_the_papers_third_row_once_both_are_there(tmp_path, tiny_confi
 
 
 def test_a_single_run_is_told_by_its_epochs(tmp_path, tiny_config, drawn_people):
-    card = RunCard(tiny_config.model_dump(), str(drawn_people.directory), str(tmp_path / "checkpoints"))
+    card = RunCard(tiny_config.model_dump(), str(drawn_people.place), str(tmp_path / "checkpoints"))
     card.write(tmp_path)
     assert "It was cut before its end. No epoch has ended yet" in page_of(tmp_path).summary[0]
     records = [

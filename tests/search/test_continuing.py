@@ -38,7 +38,7 @@ def other_people(tmp_path_factory):
 def lay_out(tiny_config, drawn_people):
     """Lays out a search as the command does; fields of the config are overridden."""
 
-    def make(space=SPACE, trials=4, data=drawn_people.directory, **overrides):
+    def make(space=SPACE, trials=4, data=drawn_people.place, **overrides):
         config = tiny_config.replaced({name.replace("__", "."): value for name, value in overrides.items()})
         return new_search(config, data, space, trials, space.drawn(trials, config.run.seed))
 
@@ -240,7 +240,7 @@ def test_of_many_trials_that_go_on_some_are_named(lay_out, tmp_path):
 
 def test_data_that_was_moved_is_the_same_data(lay_out, drawn_people, tmp_path):
     held = replace(lay_out(), data="/gone", software={"torch": "1.0"})
-    shutil.copytree(drawn_people.directory, tmp_path / "moved")
+    shutil.copytree(drawn_people.place, tmp_path / "moved")
     moved = moved_data(held, tmp_path / "moved")
     assert moved == replace(held, data=str(tmp_path / "moved"), software=software())
     assert moved_data(moved, None) == moved
@@ -278,7 +278,7 @@ def test_a_search_is_read_as_it_was_written(lay_out, tmp_path, space):
 
 def test_the_name_of_a_search_depends_on_what_it_does_alone(lay_out, drawn_people, tmp_path):
     search = lay_out()
-    shutil.copytree(drawn_people.directory, tmp_path / "moved")
+    shutil.copytree(drawn_people.place, tmp_path / "moved")
     assert lay_out().digest == search.digest
     assert replace(lay_out(data=tmp_path / "moved"), software={"torch": "1.0"}).digest == search.digest
     others = [lay_out(trials=5), lay_out(run__seed=1), lay_out(optim__joint_lr=5e-4), lay_out(GRID)]

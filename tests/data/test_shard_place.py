@@ -1,0 +1,127 @@
+"""Prepared data in an object store is the same data; what was read once is kept on this machine."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+
+import numpy as np
+import pyarrow.fs
+import pytest
+
+from ray_advpose.data.checks import check_data
+from ray_advpose.data.shard_place import CACHE_VARIABLE, cache_folder, shard_place
+from ray_advpose.data.shards import ShardSet, read_persons
+from ray_advpose.data.task import cell_shares, task_for
+from ray_advpose.errors import UserError
+
+
+_numbers = count()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def stored(drawn_people, bucket):
+    """The drawn people in the bucket: URI, file system and path."""
+    place = bucket.replace("s3://advpose", "s3://advpose/shards/drawn")
+    files, root = pyarrow.fs.FileSystem.from_uri(place)
+    files.create_dir(root)
+    pyarrow.fs.copy_files(str(drawn_people.place), root, destination_filesystem=files)
+    return place, files, root
+
+
+def afresh(stored):
+    """The data set opened as by another process, which has none of its shards in memory."""
+    return ShardSet(f"{stored[0]}&region=place-{next(_numbers)}", ShardSet.open(stored[0]).manifest)
+
+
+def content_of(files, path):
+    with files.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def put(files, path, content):
+    with files.open_output_stream(path) as stream:
+        stream.write(content)
+
+
+def test_the_same_persons_come_from_a_store_as_from_a_folder(stored, drawn_people, tiny_config, cache):
+    shards = check_data(tiny_config, stored[0])
+    assert shards.fingerprint == drawn_people.fingerprint
+    there, here = (read_persons(each, "train", [3, 0, 44]) for each in (shards, drawn_people))
+    for name, values in vars(here).items():
+        assert np.array_equal(values, vars(there)[name], equal_nan=name == "normalizer_px")
+    task = task_for(tiny_config, drawn_people)
+    assert cell_shares(shards, task).equal(cell_shares(drawn_people, task))
+
+
+def test_a_shard_is_fetched_once_and_only_when_it_is_needed(stored, cache, drawn_people):
+    shards = afresh(stored)
+    assert not cache.exists(), "a manifest is enough to open"
+    read_persons(shards, "val", [0])
+    first = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert [path.stem for path in first] == [
+        shard.sha256 for shard in drawn_people.manifest.shards if shard.split == "val"
+    ]
+    read_persons(afresh(stored), "val", [0])
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == first
+
+
+def test_what_is_altered_in_a_store_is_found(stored, cache):
+    place, files, root = stored
+    shards = afresh(stored)
+    path = f"{root}/{shards.manifest.shards[0].file}"
+    whole = content_of(files, path)
+    try:
+        put(files, path, whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(UserError, match=r"train-00000.parquet in s3://.* was altered"):
+            read_persons(shards, "train", [0])
+        assert not list(cache.iterdir()), "nothing of it is kept"
+        put(files, path, whole[:-1])
+        with pytest.raises(UserError, match=f"cut off or altered: {len(whole) - 1} bytes found, {len(whole)} expected"):
+            ShardSet.open(place)
+        files.delete_file(path)
+        with pytest.raises(UserError, match="train-00000.parquet in s3://.* is missing"):
+            ShardSet.open(place)
+    finally:
+        put(files, path, whole)
+
+
+def test_a_kept_shard_that_was_cut_is_found(stored, cache):
+    read_persons(afresh(stored), "test", [0])
+    (kept,) = cache.iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(UserError, match=f"{kept} is cut off or altered: 100 bytes found"):
+        read_persons(afresh(stored), "test", [0])
+
+
+def test_a_cache_that_cannot_be_written_is_said(stored, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, "/proc/nowhere")
+    with pytest.raises(UserError, match=rf"cannot keep shards in /proc/nowhere: .*{CACHE_VARIABLE}"):
+        read_persons(afresh(stored), "val", [0])
+
+
+def test_places_that_are_none_are_refused(bucket):
+    with pytest.raises(UserError, match="is not a prepared data set"):
+        ShardSet.open(bucket.replace("s3://advpose", "s3://advpose/nothing"))
+    with pytest.raises(UserError, match="s3x://nowhere names no storage"):
+        ShardSet.open("s3x://nowhere")
+    with pytest.raises(UserError, match="credentials come from the environment") as caught:
+        ShardSet.open("s3://key:secret@bucket/shards")
+    assert "secret" not in str(caught.value)
+
+
+def test_spellings_of_a_place_are_one():
+    assert shard_place("s3://bucket/shards/?region=x") == shard_place("s3://bucket/shards?region=x")
+    assert shard_place("data/x") == shard_place(os.path.abspath("data/x"))  # noqa: PTH100
+
+
+def test_the_cache_has_a_place_in_the_users_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "ray_advpose" / "shards"
