@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ray.cluster_utils import Cluster
+
+from ray_advpose.spot.draining import DrainedNode
 
 _OBJECT_STORE_BYTES = 300 << 20
 
@@ -46,13 +45,7 @@ class LocalNodes:
 
     def drain(self, node: str, deadline_s: int) -> None:
         """Announce that a node will be gone, as a spot machine's agent would."""
-        command = [
-            str(Path(sys.executable).with_name("ray")),
-            *("drain-node", "--address", self.address, "--node-id", node),
-            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "drill"),
-            *("--deadline-remaining-seconds", str(deadline_s)),
-        ]
-        subprocess.run(command, check=True, capture_output=True)
+        DrainedNode(self.address, node).drain(deadline_s, "drill")
 
     def remove(self, node: str) -> None:
         """Kill everything that runs on a node."""

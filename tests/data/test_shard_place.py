@@ -12,9 +12,8 @@ import pytest
 from ray_advpose.data.checks import check_data
 from ray_advpose.data.shard_place import CACHE_VARIABLE, cache_folder, shard_place
 from ray_advpose.data.shards import ShardSet, read_persons
-from ray_advpose.data.task import cell_shares, task_for
+from ray_advpose.data.task import task_for
 from ray_advpose.errors import UserError
-
 
 _numbers = count()
 
@@ -56,8 +55,9 @@ def test_the_same_persons_come_from_a_store_as_from_a_folder(stored, drawn_peopl
     there, here = (read_persons(each, "train", [3, 0, 44]) for each in (shards, drawn_people))
     for name, values in vars(here).items():
         assert np.array_equal(values, vars(there)[name], equal_nan=name == "normalizer_px")
-    task = task_for(tiny_config, drawn_people)
-    assert cell_shares(shards, task).equal(cell_shares(drawn_people, task))
+    # Reads columns of all persons.
+    there, here = (task_for(tiny_config, each) for each in (shards, drawn_people))
+    assert there.cell_shares.equal(here.cell_shares)
 
 
 def test_a_shard_is_fetched_once_and_only_when_it_is_needed(stored, cache, drawn_people):
@@ -86,7 +86,7 @@ def test_what_is_altered_in_a_store_is_found(stored, cache):
         with pytest.raises(UserError, match=f"cut off or altered: {len(whole) - 1} bytes found, {len(whole)} expected"):
             ShardSet.open(place)
         files.delete_file(path)
-        with pytest.raises(UserError, match="train-00000.parquet in s3://.* is missing"):
+        with pytest.raises(UserError, match=r"train-00000\.parquet in s3://.* is missing"):
             ShardSet.open(place)
     finally:
         put(files, path, whole)

@@ -1,0 +1,88 @@
+"""Draining a node of a Ray cluster, as Ray's own autoscaler does.
+
+Ray's public interface has no drain. What is used here is what the command ``ray drain-node`` calls,
+which is hidden and starts for seconds; a test fails if it is gone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # is compiled
+from ray.core.generated import autoscaler_pb2, gcs_pb2
+
+from ray_advpose.errors import UserError
+
+_ANSWER_TIMEOUT_S = 5
+
+
+class DrainedNode:
+    """A node of a cluster, which can be drained.
+
+    Args:
+        address: Of the cluster, host and port; None for the one that ``ray start`` has made or joined here.
+        node: Address or id of the node; None for the one on this machine.
+    """
+
+    def __init__(self, address: str | None, node: str | None) -> None:
+        # As `ray.init` does: a cluster has token authentication if a token was there when it was started.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        self._given = address
+        self._node = node or ray.util.get_node_ip_address()
+        self._control: GcsClient | None = None
+
+    def find(self) -> str:
+        """Return the node's id; looked up anew each time, as Ray may have been started anew.
+
+        Raises:
+            ConnectionError: The cluster does not answer, or the node is not in it.
+        """
+        try:
+            infos = self._client().get_all_node_info(timeout=_ANSWER_TIMEOUT_S)
+        except (RuntimeError, ray.exceptions.RayError, OSError) as error:
+            self._control = None
+            raise ConnectionError(f"the Ray cluster does not answer: {error}") from None
+        alive = {info.node_id.hex(): info for info in infos.values() if info.state == gcs_pb2.GcsNodeInfo.ALIVE}
+        there = [node for node, info in alive.items() if self._node in (node, info.node_manager_address)]
+        if not there:
+            raise ConnectionError(f"no node {self._node} is alive in the Ray cluster")
+        if len(there) > 1:
+            raise UserError(f"--node {self._node}: {len(there)} nodes have this address, name one by its id")
+        return there[0]
+
+    def drain(self, left_s: float, reason: str) -> str:
+        """Tell Ray that the node will be gone; nothing new is started on it from now on.
+
+        Args:
+            left_s: Seconds until it is.
+            reason: Shown beside the node.
+
+        Returns:
+            The node's id.
+
+        Raises:
+            ConnectionError: As `find`, or Ray refuses.
+        """
+        node = self.find()
+        deadline_ms = math.floor(1000 * (time.time() + left_s))
+        preempted = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+        try:
+            accepted, refusal = self._client().drain_node(node, preempted, reason, deadline_ms)
+        except (RuntimeError, ray.exceptions.RayError, OSError) as error:
+            self._control = None
+            raise ConnectionError(f"the Ray cluster does not answer: {error}") from None
+        if not accepted:
+            raise ConnectionError(f"Ray does not drain node {node}: {refusal}")
+        return node
+
+    def _client(self) -> GcsClient:
+        if self._control is None:
+            address = canonicalize_bootstrap_address(self._given)
+            if address is None:
+                raise ConnectionError("no Ray cluster was started or joined on this machine; name its --address")
+            self._control = GcsClient(address=address)
+        return self._control
