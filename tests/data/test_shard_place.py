@@ -12,7 +12,7 @@ import pytest
 from ray_advpose.data.checks import check_data
 from ray_advpose.data.shard_place import CACHE_VARIABLE, cache_folder, shard_place
 from ray_advpose.data.shards import ShardSet, read_persons
-from ray_advpose.data.task import task_for
+from ray_advpose.data.task import occlusion_target, task_for
 from ray_advpose.errors import UserError
 
 _numbers = count()
@@ -56,8 +56,8 @@ def test_the_same_persons_come_from_a_store_as_from_a_folder(stored, drawn_peopl
     for name, values in vars(here).items():
         assert np.array_equal(values, vars(there)[name], equal_nan=name == "normalizer_px")
     # Reads columns of all persons.
-    there, here = (task_for(tiny_config, each) for each in (shards, drawn_people))
-    assert there.cell_shares.equal(here.cell_shares)
+    task = task_for(tiny_config, drawn_people)
+    assert occlusion_target(shards, task).equal(occlusion_target(drawn_people, task))
 
 
 def test_a_shard_is_fetched_once_and_only_when_it_is_needed(stored, cache, drawn_people):

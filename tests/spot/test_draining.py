@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from metadata_server import metadata_server
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient, InnerGcsClient
 from ray.core.generated import autoscaler_pb2
 
 from ray_advpose.drill.nodes import local_nodes
@@ -21,8 +21,8 @@ AGENT = Path(__file__).parents[2] / "launch" / "drain_agent.py"
 
 def test_rays_private_names_are_there():
     assert autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-    assert hasattr(GcsClient, "drain_node")
-    assert hasattr(GcsClient, "get_all_node_info")
+    assert hasattr(InnerGcsClient, "drain_node")
+    assert hasattr(InnerGcsClient, "get_all_node_info")
     from ray.scripts import scripts
 
     called = inspect.getsource(scripts.drain_node.callback)
@@ -82,9 +82,4 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
 
 def draining(client):
     """Deadlines in ms of the nodes that are drained, by id."""
-    state = autoscaler_pb2.GetClusterResourceStateReply.FromString(client.get_cluster_resource_state())
-    return {
-        each.node_id.hex(): getattr(each, "draining_deadline_timestamp_ms", 0)
-        for each in state.cluster_resource_state.node_states
-        if each.status == autoscaler_pb2.NodeStatus.DRAINING
-    }
+    return dict(client.get_draining_nodes(timeout=5))
