@@ -32,6 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_arguments(parser)
     parser.add_argument("--search", type=Path, help="search-space file (default: search_spaces/quick.py)")
     parser.add_argument("--trials", type=int, help="number of trials (default: the search space's)")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        metavar="N",
+        help="trials at a time on a cluster that grows for them (default: what its nodes hold at the start)",
+    )
     again = parser.add_argument_group("going on")
     again.add_argument(
         "--resume", metavar="DIR|URI", help="go on with the search in this folder, or with the copy of one at this URI"
@@ -67,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(args, name) and not args.plan:
             raise UserError(f"--{name} goes with --plan")
     check_allowed(args.allow_change)
-    means = Means(args.cluster, args.storage, Budget(args.max_hours, args.max_trials, args.max_cost, args.price))
+    if args.at_once is not None and not (args.cluster and args.at_once > 0):
+        raise UserError(f"--at-once {args.at_once}: expected at least 1, and --cluster")
+    budget = Budget(args.max_hours, args.max_trials, args.max_cost, args.price)
+    means = Means(args.cluster, args.storage, budget, args.at_once)
     search, output = _resumed(args) if args.resume else _wanted(args)
     if args.plan or args.check:
         from ray_advpose.search.planning import show_check, show_plan

@@ -55,13 +55,15 @@ class Node:
     gpus: float
 
 
-def plan_layout(config: Config, trials: int, nodes: Sequence[Node]) -> Layout:
+def plan_layout(config: Config, trials: int, nodes: Sequence[Node], at_once: int | None = None) -> Layout:
     """Fit as many trials as there are resources for; a worker needs all of its own on one node.
 
     Args:
         config: Workers of a trial and what each of them takes.
         trials: No more slots than trials are planned.
         nodes: Of the cluster.
+        at_once: Trials to run at a time on a cluster that grows for them, whatever it has now; None for
+            what its nodes hold.
 
     Raises:
         UserError: Not even one trial fits; says what would.
@@ -70,7 +72,7 @@ def plan_layout(config: Config, trials: int, nodes: Sequence[Node]) -> Layout:
     # A run that follows the cluster's size starts with the workers that there is room for.
     workers = run.num_workers if run.min_workers is None else run.min_workers
     room = sum(_workers_on(node, run.cpus_per_worker, run.gpus_per_worker) for node in nodes)
-    slots = min(room // workers, trials, MAX_SLOTS)
+    slots = min(room // workers if at_once is None else at_once, trials, MAX_SLOTS)
     if slots < 1:
         raise UserError(
             f"one trial needs {workers} worker(s) with run.cpus_per_worker = {run.cpus_per_worker:g} and"

@@ -40,7 +40,7 @@ def show_plan(search: Search, output: Path, means: Means, calibrate: bool, as_js
         joined = ray_for(search, means.address)
     with joined:
         nodes = [_this_machine(search)] if means.address is None else cluster_nodes()
-        layout = plan_layout(config, search.trials, nodes)
+        layout = plan_layout(config, search.trials, nodes, means.at_once)
         speed = calibrated_speed(config, shards, layout) if calibrate else recorded_speed(output.parent, config)
     cluster = {"cpus": sum(node.cpus for node in nodes), "gpus": sum(node.gpus for node in nodes)}
     plan = make_plan(search, shards, layout, cluster, speed, means.budget, trained_in(output)).as_dict()
@@ -67,7 +67,7 @@ def show_check(search: Search, output: Path, means: Means) -> int:
     """Print what every node of the cluster says to a search, and return the command's exit code."""
     with ray_for(search, means.address):
         reports = examined(search, output)
-        plan_layout(search.config, search.trials, cluster_nodes())
+        plan_layout(search.config, search.trials, cluster_nodes(), means.at_once)
     table = Table("node", "check", "", title=f"Is the cluster fit for {output}?", title_justify="left", box=box.SIMPLE)
     for report in reports:
         for check, problem in report.checks.items():

@@ -45,17 +45,20 @@ class Means:
         address: Of a running Ray cluster; None for one on this machine alone.
         storage: A URI at which a copy of the search's folder is kept; None for where it was kept before, if at all.
         budget: What it may use.
+        at_once: Trials to run at a time on a cluster that grows for them; None for what its nodes hold.
     """
 
     address: str | None = None
     storage: str | None = None
     budget: Budget = field(default_factory=Budget)
+    at_once: int | None = None
 
     def arguments(self) -> list[str]:
         """Return the command-line arguments that say the same."""
         cluster = ["--cluster", self.address] if self.address is not None else []
         storage = ["--storage", self.storage] if self.storage is not None else []
-        return [*cluster, *storage, *self.budget.arguments()]
+        at_once = ["--at-once", str(self.at_once)] if self.at_once is not None else []
+        return [*cluster, *storage, *self.budget.arguments(), *at_once]
 
 
 def new_search(
@@ -156,7 +159,7 @@ def train_population(search: Search, output: Path, means: Means) -> Ended:
         # Tune's imports take a second, in which Ray's first processes start.
         from ray_advpose.search.population import Limits, run_search
 
-        layout = plan_layout(config, trials, cluster_nodes())
+        layout = plan_layout(config, trials, cluster_nodes(), means.at_once)
         if means.address is not None:
             check_fit(examined(search, output))
         print(f"{output}: {trials} trials on {search.data}; {layout}", flush=True)

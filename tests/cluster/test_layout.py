@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_advpose.cluster.layout import Layout, Node, local_cpus, plan_layout
+from ray_advpose.cluster.layout import MAX_SLOTS, Layout, Node, local_cpus, plan_layout
 from ray_advpose.errors import UserError
 from ray_advpose.presets import QUICK
 
@@ -144,3 +144,9 @@ def test_gpus_that_are_not_there_can_be_done_without():
     with pytest.raises(UserError, match=r"4 CPUs and 0 GPUs, .*; run\.gpus_per_worker = 0 would train on CPUs"):
         plan_layout(config(2, gpus=1), 1, [Node(4, 0)])
     assert plan_layout(config(2), 1, [Node(4, 0)]).slots == 1
+
+
+def test_a_cluster_that_grows_is_asked_for_what_it_does_not_have_yet():
+    assert plan_layout(config(2, gpus=1.0), 12, [Node(8, 0)], at_once=5) == Layout(slots=5, workers=2, cpus=10, gpus=10)
+    assert plan_layout(config(1), 3, [], at_once=5).slots == 3, "no more than there are trials"
+    assert plan_layout(config(1), 100, [], at_once=50).slots == MAX_SLOTS
