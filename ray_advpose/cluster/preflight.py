@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -21,6 +24,12 @@ from ray_advpose.errors import UserError
 _TIMEOUT_S = 120.0
 _MAX_SKEW_S = 5.0
 _LEAST_SHARED_MEMORY = 256 << 20
+_COUNT_GPUS = """
+import torch
+for index in range(torch.cuda.device_count()):
+    torch.ones(1, device=f"cuda:{index}").sum().item()
+print(torch.cuda.device_count())
+"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,10 @@ def examine_cluster(data: str, fingerprint: str, output: Path, needed_bytes: int
         look = ray.remote(num_cpus=0, max_retries=0)(_look)
         strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
         asked = [
-            look.options(scheduling_strategy=there).remote(data, fingerprint, note, needed_bytes)
-            for there in strategies
+            look.options(scheduling_strategy=there).remote(
+                data, fingerprint, note, needed_bytes, bool(node["Resources"].get("GPU"))
+            )
+            for node, there in zip(nodes, strategies, strict=True)
         ]
         asked_at = time.time()
         return [_answer(node, answer, note, asked_at) for node, answer in zip(nodes, asked, strict=True)]
@@ -85,12 +96,16 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
     resources = node["Resources"]
     assert isinstance(resources, dict)
     try:
-        checks, versions, clock = ray.get(asked, timeout=_TIMEOUT_S)
+        checks, versions, gpus, clock = ray.get(asked, timeout=_TIMEOUT_S)
     except ray.exceptions.GetTimeoutError:
-        return NodeReport(name, {"answer": f"it did not answer within {_TIMEOUT_S:.0f} s; look at its logs"}, [])
+        return NodeReport(name, {"reach": f"it did not answer within {_TIMEOUT_S:.0f} s; look at its logs"}, [])
     except ray.exceptions.RayError as error:
         first = str(error).strip().splitlines()[-1]
         return NodeReport(name, {"package": f"the package does not run there: {first}"}, [])
+    checks = {"reach": "", "package": "", **checks}
+    announced = int(resources.get("GPU", 0))
+    if announced:
+        checks["GPUs"] = "" if gpus == announced else _gpu_problem(announced, gpus)
     checks["versions"] = "; ".join(
         f"{package} is {versions.get(package, 'missing')} there and {wanted} here, make them equal"
         for package, wanted in {**software(), "python": platform.python_version()}.items()
@@ -106,6 +121,14 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
     return NodeReport(name, checks, _remarks(node, resources))
 
 
+def _gpu_problem(announced: int, found: int | str) -> str:
+    sees = f"torch sees {found}" if isinstance(found, int) else f"torch cannot use them ({found})"
+    return (
+        f"it announces {announced} GPU(s) and {sees}; its driver must be as new as torch's CUDA, and a container needs"
+        " its GPUs given"
+    )
+
+
 def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
     here = node["NodeID"] == ray.get_runtime_context().get_node_id()
     if here and HEAD not in resources:
@@ -116,8 +139,10 @@ def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
     return []
 
 
-def _look(data: str, fingerprint: str, note: Path, needed_bytes: int) -> tuple[dict[str, str], dict[str, str], float]:
-    """Look around on a node; returns what is wrong, its versions and what it wrote, and its clock."""
+def _look(
+    data: str, fingerprint: str, note: Path, needed_bytes: int, has_gpus: bool
+) -> tuple[dict[str, str], dict[str, str], int | str, float]:
+    """Look around on a node; returns what is wrong, its versions and what it wrote, torch's GPUs, and its clock."""
     checks = {"data": _data_problem(data, fingerprint)}
     token = uuid.uuid4().hex
     try:
@@ -139,7 +164,16 @@ def _look(data: str, fingerprint: str, note: Path, needed_bytes: int) -> tuple[d
         else ""
     )
     versions = {**software(), "python": platform.python_version(), "written": token}
-    return checks, versions, time.time()
+    return checks, versions, _gpus() if has_gpus else 0, time.time()
+
+
+def _gpus() -> int | str:
+    """Return how many GPUs torch can compute on, or its complaint; from a process that Ray hides none from."""
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    asked = subprocess.run([sys.executable, "-c", _COUNT_GPUS], env=environment, capture_output=True, text=True)
+    if asked.returncode:
+        return asked.stderr.strip().splitlines()[-1]
+    return int(asked.stdout)
 
 
 def _data_problem(data: str, fingerprint: str) -> str:
