@@ -50,6 +50,7 @@ def test_a_short_trouble_is_gone_through(troubled, snapshot, kind, ending):
     assert last_whole(store, skipped=pytest.fail) == store.place_of(12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ERROR, RESET])
 @pytest.mark.parametrize("ending", ["state.pt", "manifest.json"])
 def test_a_store_that_stays_in_trouble_fails_in_time_and_shows_nothing_half(troubled, snapshot, kind, ending):
@@ -72,6 +73,7 @@ def test_a_store_that_stays_in_trouble_fails_in_time_and_shows_nothing_half(trou
     assert last_whole(store, skipped=pytest.fail) == store.place_of(24)
 
 
+@pytest.mark.slow
 def test_many_checkpoints_under_random_trouble(troubled, snapshot):
     place, proxy = troubled
     store = store_at(place)
@@ -113,6 +115,7 @@ def test_shards_come_through_trouble_that_ends(shards, kind, drawn_people):
     assert not list(cache.glob(".*")), "parts are left"
 
 
+@pytest.mark.slow
 def test_shards_of_a_store_that_is_gone_are_one_sentence(shards, monkeypatch):
     place, proxy, cache = shards
     opened = ShardSet.open(place)

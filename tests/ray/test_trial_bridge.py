@@ -279,7 +279,10 @@ def interrupted_search(address: str, folder: str) -> None:
 def test_restored_search_goes_on(tmp_path: Path) -> None:
     address = ray.get_runtime_context().gcs_address
     program = f"import test_trial_bridge as bridge; bridge.interrupted_search({address!r}, {str(tmp_path)!r})"
-    driver = subprocess.Popen([sys.executable, "-c", program])
+    # Tune itself takes the signal here and writes its state; what commands set, who take it themselves, would
+    # leave that to chance.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNE_")}
+    driver = subprocess.Popen([sys.executable, "-c", program], env=environment)
     try:
         wait_for(lambda: list(tmp_path.glob("trials/*/step_000000003/manifest.json")))
     finally:
@@ -294,5 +297,7 @@ def test_restored_search_goes_on(tmp_path: Path) -> None:
     known = [json.loads(line) for line in (tmp_path / "noted.jsonl").read_text().splitlines()]
     before = max(row["step"] for row in known if row["start"] == 0 and row["trial"] == first.metrics["trial_id"])
     print(f"interrupted after step {before}, went on from {first.metrics['start']}")
-    assert first.metrics["start"] == before
+    # Of the last report Tune may not have had the checkpoint yet.
+    assert before >= 3
+    assert first.metrics["start"] in (before - 1, before)
     assert second.metrics["start"] == 0
