@@ -65,13 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _joined(node: DrainedNode) -> str:
     """Return the node's id once it is in the cluster; `UserError` if it does not come."""
-    until = time.monotonic() + _JOIN_TIMEOUT_S
+    until, said = time.monotonic() + _JOIN_TIMEOUT_S, ""
     while True:
         try:
             return node.find()
         except ConnectionError as error:
             if time.monotonic() > until:
                 raise UserError(str(error)) from None
+            if str(error) != said:
+                said = str(error)
+                _say(f"{said}; waiting for it")
         time.sleep(1)
 
 

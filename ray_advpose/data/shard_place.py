@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,8 +25,10 @@ ShardPlace = Path | str
 
 _T = TypeVar("_T")
 _COPY_BYTES = 8 << 20
-# On top of the tries of pyarrow's client, which last some seconds: a store may be away for longer than that.
-_WAITS_S = (1.0, 4.0, 15.0)
+# On top of the tries of pyarrow's client, which last some seconds. Somebody may be waiting for a data set to be
+# opened; a run that wants its next shard has time, and much to lose.
+_WAITS_TO_OPEN_S = (1.0, 4.0)
+_WAITS_TO_FETCH_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 
 
 def shard_place(given: str | Path) -> ShardPlace:
@@ -45,7 +47,9 @@ def file_sizes(place: ShardPlace) -> Mapping[str, int]:
     if isinstance(place, Path):
         return {path.name: path.stat().st_size for path in place.iterdir() if path.is_file()}
     files, root = _store_at(place)
-    infos = _patiently(lambda: files.get_file_info(pyarrow.fs.FileSelector(root, allow_not_found=True)))
+    infos = _patiently(
+        lambda: files.get_file_info(pyarrow.fs.FileSelector(root, allow_not_found=True)), _WAITS_TO_OPEN_S
+    )
     return {info.base_name: info.size for info in infos if info.type == pyarrow.fs.FileType.File}
 
 
@@ -59,7 +63,7 @@ def file_content(place: ShardPlace, name: str) -> bytes:
         with files.open_input_stream(f"{root}/{name}") as stream:
             return bytes(stream.read())
 
-    return _patiently(read)
+    return _patiently(read, _WAITS_TO_OPEN_S)
 
 
 def local_file(place: ShardPlace, shard: ShardInfo) -> Path:
@@ -81,7 +85,7 @@ def local_file(place: ShardPlace, shard: ShardInfo) -> Path:
             raise UserError(_no_room(kept.parent, error)) from None
         partial = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
         try:
-            _patiently(lambda: _fetch(place, shard, partial))
+            _patiently(lambda: _fetch(place, shard, partial), _WAITS_TO_FETCH_S)
             partial.replace(kept)
         except OSError as error:
             raise UserError(f"cannot read shard {shard.file} in {place}: {error}") from None
@@ -148,9 +152,9 @@ def _store_at(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
     return files, root.rstrip("/")
 
 
-def _patiently(ask: Callable[[], _T]) -> _T:
+def _patiently(ask: Callable[[], _T], waits_s: Sequence[float]) -> _T:
     """Ask a store, again if it fails; not if it says that there is no such thing."""
-    for wait_s in _WAITS_S:
+    for wait_s in waits_s:
         try:
             return ask()
         except (FileNotFoundError, PermissionError):

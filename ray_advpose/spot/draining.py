@@ -41,8 +41,9 @@ class DrainedNode:
         Raises:
             ConnectionError: The cluster does not answer, or the node is not in it.
         """
+        client = self._client()
         try:
-            infos = self._client().get_all_node_info(timeout=_ANSWER_TIMEOUT_S)
+            infos = client.get_all_node_info(timeout=_ANSWER_TIMEOUT_S)
         except (RuntimeError, ray.exceptions.RayError, OSError) as error:
             self._control = None
             raise ConnectionError(f"the Ray cluster does not answer: {error}") from None
@@ -70,8 +71,9 @@ class DrainedNode:
         node = self.find()
         deadline_ms = math.floor(1000 * (time.time() + left_s))
         preempted = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+        client = self._client()
         try:
-            accepted, refusal = self._client().drain_node(node, preempted, reason, deadline_ms)
+            accepted, refusal = client.drain_node(node, preempted, reason, deadline_ms)
         except (RuntimeError, ray.exceptions.RayError, OSError) as error:
             self._control = None
             raise ConnectionError(f"the Ray cluster does not answer: {error}") from None

@@ -119,7 +119,7 @@ def test_shards_come_through_trouble_that_ends(shards, kind, drawn_people):
 def test_shards_of_a_store_that_is_gone_are_one_sentence(shards, monkeypatch):
     place, proxy, cache = shards
     opened = ShardSet.open(place)
-    monkeypatch.setattr("ray_advpose.data.shard_place._WAITS_S", (0.1,))
+    monkeypatch.setattr("ray_advpose.data.shard_place._WAITS_TO_FETCH_S", (0.1,))
     proxy.trouble = lambda method, path: ERROR
     with pytest.raises(UserError, match=r"cannot read shard train-00000\.parquet in s3://") as caught:
         read_persons(opened, "train", [0])

@@ -134,11 +134,16 @@ class NamespacedCluster:
         return machine
 
     def submit(self, name: str, entrypoint: Sequence[object]) -> None:
-        """Submit a job."""
-        self.job("submit", "--no-wait", "--submission-id", name, "--", *map(str, entrypoint))
+        """Submit a job; the head takes some seconds before it takes any."""
+        deadline = time.monotonic() + 60
+        arguments = ("--no-wait", "--submission-id", name, "--", *map(str, entrypoint))
+        while "No available agent" in (said := self.job("submit", *arguments)):
+            assert time.monotonic() < deadline, said
+            time.sleep(1)
+        assert "submitted successfully" in said, said
 
     def job(self, command: str, *arguments: str) -> str:
-        """Run ``ray job`` and return what it says."""
+        """Run ``ray job`` and return all that it says."""
         done = subprocess.run(
             [_RAY, "job", command, "--address", f"http://{self.head}:{self.dashboard_port}", *arguments],
             env={**self.environment, "RAY_ADDRESS": ""},
@@ -146,7 +151,6 @@ class NamespacedCluster:
             text=True,
             timeout=120,
         )
-        assert done.returncode == 0 or command == "status", done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def close(self) -> None:
@@ -175,7 +179,7 @@ class NamespacedCluster:
 
     def _start(self, *arguments: str, on: Machine | None = None) -> None:
         command = [_RAY, "start", *arguments, f"--object-store-memory={_STORE_BYTES}", "--disable-usage-stats"]
-        log = self.folder.parent / "ray_start.txt"
+        log = self.folder / "ray_start.txt"
         if on is None:
             with log.open("ab") as out:
                 code = subprocess.call(command, env=self.environment, stdout=out, stderr=out, start_new_session=True)

@@ -7,8 +7,12 @@ import json
 import tempfile
 from pathlib import Path
 
+import pyarrow.fs
 import pytest
 from command_runs import run
+from faulty_store import Bursts, faulty
+
+from ray_advpose.data.shard_place import CACHE_VARIABLE
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -65,6 +69,21 @@ def test_on_an_object_store(tmp_path, people, bucket):
     assert len(outcomes) == 3
     assert not list((tmp_path / "drill").glob("*/checkpoints"))
     assert not list(Path(tempfile.gettempdir()).glob("advpose-*"))
+
+
+def test_on_an_object_store_in_trouble(tmp_path, people, bucket, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    with faulty(bucket.replace("s3://advpose", "s3://advpose/troubled")) as (place, proxy):
+        files, root = pyarrow.fs.FileSystem.from_uri(place)
+        files.create_dir(f"{root}/shards")
+        pyarrow.fs.copy_files(str(people), f"{root}/shards", destination_filesystem=files)
+        runs, shards = (place.replace("troubled", f"troubled/{name}") for name in ("runs", "shards"))
+        proxy.trouble = Bursts(0.1, seed=3)
+        outcomes, _ = drill(tmp_path, shards, ["worker@30", "driver@60", "stop@90"], "--storage", runs)
+        print(f"met {proxy.met}")
+        assert len(outcomes) == 3
+        assert sum(proxy.met.values()) > 20
+    assert list((tmp_path / "cache").iterdir())
 
 
 def test_what_a_drill_cannot_do_is_one_sentence(tmp_path, people):

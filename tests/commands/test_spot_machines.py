@@ -69,10 +69,11 @@ class Search:
 def test_machines_come_and_go_and_the_command_is_killed(tmp_path, people, capsys):
     (tmp_path / "space.py").write_text(SPACE.replace("TRIALS", "4"))
     fields = settings(
-        net__channels=48,
-        net__input_px=64,
+        # Minutes of training, as machines take theirs to join.
+        net__channels=64,
+        net__input_px=96,
         stages__pose_epochs=6,
-        stages__joint_epochs=8,
+        stages__joint_epochs=12,
         run__checkpoint_every_s=5.0,
     )
     arguments = ["--data", str(people), "--search", str(tmp_path / "space.py"), *fields]
@@ -86,9 +87,22 @@ def test_machines_come_and_go_and_the_command_is_killed(tmp_path, people, capsys
             def otherwise():
                 return f"{cluster.job('logs', 'second' if resubmitted else 'first')[-6000:]}\n{found.said()}"
 
-            def again(lost_at, before):
-                """A trial that has begun again since something was lost."""
-                return [each for each in found.stretches()[0:] if each not in before and each[1].trained_at > lost_at]
+            def again(lost_at, names):
+                """Stretches of these trials that have come to a step since something was lost."""
+                since = [(name, each) for name, each in found.stretches() if each.trained_at > lost_at]
+                return since if names <= {name for name, _ in since} else []
+
+            def pull_the_plug(machine):
+                """When, which trials it trained, and what they had saved."""
+                names = wait_for(lambda: trained_on(machine), 120, otherwise)
+                saved, lost_at = found.saved(), time.time()
+                machine.pull_the_plug()
+                return lost_at, names, saved
+
+            def check_little_is_lost(began, names, saved):
+                firsts = dict(reversed(began))
+                for name in names:
+                    assert firsts[name].step >= saved[name], f"{name} lost more than since its last checkpoint"
 
             resubmitted = False
             first, second = cluster.add(1), cluster.add(1)
@@ -99,9 +113,11 @@ def test_machines_come_and_go_and_the_command_is_killed(tmp_path, people, capsys
             # Notice, by the agent; the machine that is to take its place joins meanwhile.
             notice = tmp_path / "notice"
             log = tmp_path / "agent.txt"
-            agent = first.run(sys.executable, ROOT / "launch" / "drain_agent.py", "--file", notice, log=log)
+            agent = first.run(
+                *(sys.executable, ROOT / "launch" / "drain_agent.py", "--file", notice, "--address", cluster.address),
+                log=log,
+            )
             wait_for(lambda: "waiting for a notice" in log.read_text(), 60, log.read_text)
-            before = found.stretches()
             noticed_at = time.time()
             notice.write_text(str(_NOTICE_S))
             wait_for(lambda: "Ray drains node" in log.read_text(), 30, log.read_text)
@@ -111,39 +127,36 @@ def test_machines_come_and_go_and_the_command_is_killed(tmp_path, people, capsys
             measured["notice to a checkpoint's being taken"] = time.time() - noticed_at
             third = cluster.add(1)
             time.sleep(max(0.0, noticed_at + _NOTICE_S - time.time()))
-            saved, lost_at = found.saved(), time.time()
-            first.pull_the_plug()
-            (name, stretch), *_ = wait_for(lambda: again(lost_at, before), 240, otherwise)
-            measured["drained machine's end to a step elsewhere"] = stretch.trained_at - lost_at
-            assert stretch.step >= saved[name], "more was lost than since the last checkpoint"
+            lost_at, names, saved = pull_the_plug(first)
+            began = wait_for(lambda: again(lost_at, names), 240, otherwise)
+            measured["drained machine's end to a step of its trial elsewhere"] = began[0][1].trained_at - lost_at
+            check_little_is_lost(began, names, saved)
 
             # Without notice; a machine joins after longer than Ray Train waits for one.
-            wait_for(lambda: all(step > saved[name] for step in [found.saved()[name]]), 240, otherwise)
-            before, saved, lost_at = found.stretches(), found.saved(), time.time()
-            second.pull_the_plug()
+            wait_for(lambda: trained_on(third), 120, otherwise)
+            lost_at, names, saved = pull_the_plug(second)
             time.sleep(75)
             fourth = cluster.add(1)
             joined_at = time.time()
-            began = wait_for(lambda: again(lost_at, before), 300, otherwise)
-            measured["machine without notice: kill to a step elsewhere"] = began[0][1].trained_at - lost_at
-            measured["a machine's joining to the first step that waited for it"] = (
-                max(each.trained_at for _, each in began) - joined_at
-            )
-            for name, stretch in began:
-                if stretch.generation == before_generation(before, name):
-                    assert stretch.step >= saved[name], "more was lost than since the last checkpoint"
+            began = wait_for(lambda: again(lost_at, names), 300, otherwise)
+            measured["machine gone without notice to a step of its trial elsewhere"] = began[-1][1].trained_at - lost_at
+            measured["of it, after another machine had joined"] = began[-1][1].trained_at - joined_at
+            check_little_is_lost(began, names, saved)
 
             # The head's command.
             time.sleep(5)
-            before, lost_at = found.stretches(), time.time()
+            names = wait_for(lambda: trained_on(third) | trained_on(fourth), 120, otherwise)
+            saved, lost_at = found.saved(), time.time()
             for pid in drivers(cluster):
                 os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: "FAILED" in cluster.job("status", "first"), 60, otherwise)
+            wait_for(lambda: " failed" in cluster.job("status", "first"), 60, otherwise)
             resubmitted = True
             cluster.submit("second", entrypoint)
-            began = wait_for(lambda: again(lost_at + 1, before), 300, otherwise)
+            given_at = time.time()
+            began = wait_for(lambda: again(given_at, names), 300, otherwise)
             measured["command killed to the first step after it is given again"] = began[0][1].trained_at - lost_at
-            wait_for(lambda: "SUCCEEDED" in cluster.job("status", "second"), 900, otherwise)
+            check_little_is_lost(began, names, saved)
+            wait_for(lambda: " succeeded" in cluster.job("status", "second"), 900, otherwise)
             assert not [each for each in (third, fourth) if not each.processes()], "a machine was lost by itself"
             for machine in cluster.machines:
                 machine.forget()
@@ -167,8 +180,16 @@ def test_machines_come_and_go_and_the_command_is_killed(tmp_path, people, capsys
     assert (found.folder / "ranked.md").is_file()
 
 
-def before_generation(before, name):
-    return max((each.generation for trial, each in before if trial == name), default=0)
+def trained_on(machine):
+    """Names of the trials whose files a machine's processes have open."""
+    names = set()
+    for pid in machine.processes():
+        try:
+            opened = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue
+        names.update(part for path in opened for part in path.parts if part.startswith("trial_"))
+    return names
 
 
 def drivers(cluster):
