@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ERROR, RESET, CUT, SLOW, HANG = "error", "reset", "cut", "slow", "hang"
+ERROR, RESET, CUT, SLOW = "error", "reset", "cut", "slow"
 """Answers 500; closes the connection in the middle of an upload; closes it in the middle of the answer;
-answers after two seconds; does not answer for fifteen."""
+answers after two seconds."""
 
-_SLOW_S, _HANG_S = 2.0, 15.0
+_SLOW_S = 2.0
 
 
 class FaultyStore(ThreadingHTTPServer):
@@ -55,8 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = b"".join(parts)
         if trouble == ERROR:
             return self._answer(500, {}, b"<Error><Code>InternalError</Code></Error>")
-        if trouble in (SLOW, HANG):
-            time.sleep(_SLOW_S if trouble == SLOW else _HANG_S)
+        if trouble == SLOW:
+            time.sleep(_SLOW_S)
         behind = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
         # The host is part of what is signed.
         behind.request(self.command, self.path, body, dict(self.headers))

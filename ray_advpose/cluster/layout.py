@@ -108,7 +108,7 @@ def _what_would_fit(config: Config, nodes: Sequence[Node], room: int) -> str:
             return f"run.cpus_per_worker = {cpus:g} would fit"
     if run.gpus_per_worker and fit(run.cpus_per_worker, 0.0):
         return "run.gpus_per_worker = 0 would train on CPUs"
-    return "it needs more nodes, or larger ones"
+    return "it needs more nodes, or larger ones; --at-once N asks a cluster that grows for them"
 
 
 def local_cpus(config: Config, trials: int) -> int:

@@ -22,6 +22,7 @@ from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.errors import UserError
 
 _TIMEOUT_S = 120.0
+_GPU_TIMEOUT_S = 60.0
 _MAX_SKEW_S = 5.0
 _LEAST_SHARED_MEMORY = 256 << 20
 _COUNT_GPUS = """
@@ -105,7 +106,7 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
     checks = {"reach": "", "package": "", **checks}
     announced = int(resources.get("GPU", 0))
     if announced:
-        checks["GPUs"] = "" if gpus == announced else _gpu_problem(announced, gpus)
+        checks["GPUs"] = "" if isinstance(gpus, int) and gpus >= announced else _gpu_problem(announced, gpus)
     checks["versions"] = "; ".join(
         f"{package} is {versions.get(package, 'missing')} there and {wanted} here, make them equal"
         for package, wanted in {**software(), "python": platform.python_version()}.items()
@@ -170,10 +171,14 @@ def _look(
 def _gpus() -> int | str:
     """Return how many GPUs torch can compute on, or its complaint; from a process that Ray hides none from."""
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    asked = subprocess.run([sys.executable, "-c", _COUNT_GPUS], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", _COUNT_GPUS]
+    try:
+        asked = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_GPU_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_GPU_TIMEOUT_S:.0f} s"
     if asked.returncode:
-        return asked.stderr.strip().splitlines()[-1]
-    return int(asked.stdout)
+        return (asked.stderr.strip().splitlines() or [f"ended with {asked.returncode}"])[-1]
+    return int(asked.stdout.splitlines()[-1])
 
 
 def _data_problem(data: str, fingerprint: str) -> str:

@@ -24,6 +24,8 @@ ShardPlace = Path | str
 """An absolute folder, or the URI of an object store such as ``s3://bucket/shards``."""
 
 _T = TypeVar("_T")
+# As pyarrow's S3 client names them in an ordinary `OSError`.
+_FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 _COPY_BYTES = 8 << 20
 # On top of the tries of pyarrow's client, which last some seconds. Somebody may be waiting for a data set to be
 # opened; a run that wants its next shard has time, and much to lose.
@@ -46,10 +48,12 @@ def file_sizes(place: ShardPlace) -> Mapping[str, int]:
     """Return the bytes of all files right at a place, by name; `OSError` if they cannot be listed."""
     if isinstance(place, Path):
         return {path.name: path.stat().st_size for path in place.iterdir() if path.is_file()}
-    files, root = _store_at(place)
-    infos = _patiently(
-        lambda: files.get_file_info(pyarrow.fs.FileSelector(root, allow_not_found=True)), _WAITS_TO_OPEN_S
-    )
+
+    def listed() -> list[pyarrow.fs.FileInfo]:
+        files, root = _store_at(place)
+        return list(files.get_file_info(pyarrow.fs.FileSelector(root, allow_not_found=True)))
+
+    infos = _patiently(listed, _WAITS_TO_OPEN_S)
     return {info.base_name: info.size for info in infos if info.type == pyarrow.fs.FileType.File}
 
 
@@ -57,9 +61,9 @@ def file_content(place: ShardPlace, name: str) -> bytes:
     """Return a small file's content; `OSError` if it cannot be read."""
     if isinstance(place, Path):
         return (place / name).read_bytes()
-    files, root = _store_at(place)
 
     def read() -> bytes:
+        files, root = _store_at(place)
         with files.open_input_stream(f"{root}/{name}") as stream:
             return bytes(stream.read())
 
@@ -145,7 +149,7 @@ def _no_room(folder: Path, error: OSError) -> str:
 def _store_at(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         files, root = pyarrow.fs.FileSystem.from_uri(place)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"{place} names no storage: {error}") from None
     if not root:
         raise UserError(f"{place} names no storage: expected something like s3://bucket/shards")
@@ -153,13 +157,13 @@ def _store_at(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _patiently(ask: Callable[[], _T], waits_s: Sequence[float]) -> _T:
-    """Ask a store, again if it fails; not if it says that there is no such thing."""
+    """Ask a store, again if it fails; not if it says that there is no such thing, or not for us."""
     for wait_s in waits_s:
         try:
             return ask()
-        except (FileNotFoundError, PermissionError):
-            raise
-        except OSError:
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or any(word in str(error) for word in _FINAL):
+                raise
             # The last try says what is wrong.
             time.sleep(wait_s)
     return ask()

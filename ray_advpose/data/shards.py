@@ -151,8 +151,11 @@ def read_persons(shards: ShardSet, split: Split, indices: Sequence[int] | np.nda
 
 def read_columns(shards: ShardSet, split: Split, columns: Sequence[str]) -> list[pa.Table]:
     """Read some columns of all persons of a split, one table a shard; `UserError` as `read_persons`."""
-    files = [local_file(shards.place, shard) for shard in shards.manifest.shards if shard.split == split]
-    return [pq.read_table(file, columns=list(columns)) for file in files]
+    wanted = [shard for shard in shards.manifest.shards if shard.split == split]
+    place = shards.place
+    if isinstance(place, Path):
+        return [pq.read_table(place / shard.file, columns=list(columns)) for shard in wanted]
+    return [pq.read_table(pa.BufferReader(_content(place, shard)), columns=list(columns)) for shard in wanted]
 
 
 def _decode(pictures: Sequence[pa.Scalar], canvas: np.ndarray, threads: int) -> None:
@@ -202,10 +205,13 @@ _cache_lock = threading.Lock()
 
 def _cached(place: ShardPlace, shard: ShardInfo) -> _HeldShard:
     key = (place, shard.sha256)
+    if key not in _cache:
+        # It may take minutes to come, in which others read what is there.
+        local_file(place, shard)
     with _cache_lock:
         held = _cache.get(key)
         if held is None:
-            file = pq.ParquetFile(pa.BufferReader(_read_checked(local_file(place, shard), shard)))
+            file = pq.ParquetFile(pa.BufferReader(_content(place, shard)))
             held = _HeldShard.of(file.read(use_threads=False).combine_chunks())
             _cache[key] = held
             while len(_cache) > 1 and sum(other.bytes for other in _cache.values()) > CACHE_BYTES:
@@ -222,6 +228,19 @@ def _check_size(place: ShardPlace, shard: ShardInfo, found: int | None) -> None:
         raise UserError(
             f"shard {shard.file} in {place} is cut off or altered: {found} bytes found, {shard.bytes} expected"
         )
+
+
+def _content(place: ShardPlace, shard: ShardInfo) -> bytes:
+    """Return a shard's bytes, which are as the manifest says."""
+    path = local_file(place, shard)
+    try:
+        return _read_checked(path, shard)
+    except UserError:
+        if isinstance(place, Path):
+            raise
+        # A machine that went down may have left it so; the store has it whole.
+        path.unlink(missing_ok=True)
+        return _read_checked(local_file(place, shard), shard)
 
 
 def _read_checked(path: Path, shard: ShardInfo) -> bytes:

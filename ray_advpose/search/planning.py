@@ -66,8 +66,7 @@ def _this_machine(search: Search) -> Node:
 def show_check(search: Search, output: Path, means: Means) -> int:
     """Print what every node of the cluster says to a search, and return the command's exit code."""
     with ray_for(search, means.address):
-        reports = examined(search, output)
-        plan_layout(search.config, search.trials, cluster_nodes(), means.at_once)
+        reports, nodes = examined(search, output), cluster_nodes()
     table = Table("node", "check", "", title=f"Is the cluster fit for {output}?", title_justify="left", box=box.SIMPLE)
     for report in reports:
         for check, problem in report.checks.items():
@@ -75,4 +74,5 @@ def show_check(search: Search, output: Path, means: Means) -> int:
         for remark in report.remarks:
             table.add_row(report.node, "remark", remark)
     Console().print(table)
+    plan_layout(search.config, search.trials, nodes, means.at_once)
     return 2 if any(report.problems for report in reports) else 0

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ray_advpose.errors import UserError
 from ray_advpose.spot.notices import Notice, NoticeSource
 
 LOOK_EVERY_S = 1.0
@@ -16,7 +17,7 @@ class Drainable(Protocol):
     """What can be drained; see `ray_advpose.spot.draining.DrainedNode`."""
 
     def drain(self, left_s: float, reason: str) -> str:
-        """Drain it and return its name; `ConnectionError` if that fails for now."""
+        """Drain it and return its name; `ConnectionError` or `UserError` if that fails for now."""
 
 
 def await_notice(sources: Sequence[NoticeSource], say: Callable[[str], None]) -> Notice:
@@ -53,7 +54,7 @@ def hand_on(notice: Notice, node: Drainable, say: Callable[[str], None]) -> bool
     while True:
         try:
             drained = node.drain(notice.left_s, notice.said)
-        except ConnectionError as error:
+        except (ConnectionError, UserError) as error:
             if str(error) != said:
                 said = str(error)
                 say(said)

@@ -7,7 +7,10 @@ which is hidden and starts for seconds; a test fails if it is gone.
 from __future__ import annotations
 
 import math
+import socket
 import time
+from collections.abc import Callable
+from typing import Any
 
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
@@ -17,7 +20,7 @@ from ray.core.generated import autoscaler_pb2, gcs_pb2
 
 from ray_advpose.errors import UserError
 
-_ANSWER_TIMEOUT_S = 5
+_ANSWER_TIMEOUT_S = 2
 
 
 class DrainedNode:
@@ -40,13 +43,9 @@ class DrainedNode:
 
         Raises:
             ConnectionError: The cluster does not answer, or the node is not in it.
+            UserError: The address is none, or several nodes have it.
         """
-        client = self._client()
-        try:
-            infos = client.get_all_node_info(timeout=_ANSWER_TIMEOUT_S)
-        except (RuntimeError, ray.exceptions.RayError, OSError) as error:
-            self._control = None
-            raise ConnectionError(f"the Ray cluster does not answer: {error}") from None
+        infos = self._ask(lambda control: control.get_all_node_info(timeout=_ANSWER_TIMEOUT_S))
         alive = {info.node_id.hex(): info for info in infos.values() if info.state == gcs_pb2.GcsNodeInfo.ALIVE}
         there = [node for node, info in alive.items() if self._node in (node, info.node_manager_address)]
         if not there:
@@ -67,24 +66,30 @@ class DrainedNode:
 
         Raises:
             ConnectionError: As `find`, or Ray refuses.
+            UserError: As `find`.
         """
         node = self.find()
         deadline_ms = math.floor(1000 * (time.time() + left_s))
         preempted = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-        client = self._client()
-        try:
-            accepted, refusal = client.drain_node(node, preempted, reason, deadline_ms)
-        except (RuntimeError, ray.exceptions.RayError, OSError) as error:
-            self._control = None
-            raise ConnectionError(f"the Ray cluster does not answer: {error}") from None
+        accepted, refusal = self._ask(lambda control: control.drain_node(node, preempted, reason, deadline_ms))
         if not accepted:
             raise ConnectionError(f"Ray does not drain node {node}: {refusal}")
         return node
 
-    def _client(self) -> GcsClient:
-        if self._control is None:
+    def _ask(self, question: Callable[[GcsClient], Any]) -> Any:
+        try:
             address = canonicalize_bootstrap_address(self._given)
-            if address is None:
-                raise ConnectionError("no Ray cluster was started or joined on this machine; name its --address")
-            self._control = GcsClient(address=address)
-        return self._control
+        except ValueError as error:
+            raise UserError(f"--address {self._given}: {error}") from None
+        if address is None:
+            raise ConnectionError("no Ray cluster was started or joined on this machine; name its --address")
+        host, _, port = address.rpartition(":")
+        try:
+            # Ray's client tries for 40 s where nobody listens, longer than some notices are.
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_TIMEOUT_S).close()
+            if self._control is None:
+                self._control = GcsClient(address=address)
+            return question(self._control)
+        except (RuntimeError, ray.exceptions.RayError, OSError, ValueError) as error:
+            sentence = " ".join(str(error).split())
+            raise ConnectionError(f"the Ray cluster at {address} does not answer: {sentence}") from None

@@ -6,7 +6,9 @@ environment variables that the clouds' own libraries read name others.
 
 from __future__ import annotations
 
+import http.client
 import json
+import math
 import os
 import time
 import urllib.error
@@ -115,13 +117,15 @@ class FileNotices(NoticeSource):
     def look(self) -> Notice | None:
         """See `NoticeSource`."""
         try:
-            content, written = self._path.read_text(encoding="utf-8").strip(), self._path.stat().st_mtime
+            content = self._path.read_text(encoding="utf-8", errors="replace").strip()
+            written = self._path.stat().st_mtime
         except FileNotFoundError:
             return None
         said = f"{self._path} is there"
         for deadline in (lambda: written + float(content), lambda: _instant(content)):
             try:
-                return Notice(deadline(), f"{said} and says {content!r}")
+                if math.isfinite(at := deadline()):
+                    return Notice(at, f"{said} and says {content!r}")
             except ValueError:
                 continue
         return Notice(written + GCP_LEFT_S, said)
@@ -135,5 +139,8 @@ def _instant(text: str) -> float:
 
 def _answer(url: str, headers: dict[str, str], method: str = "GET") -> str:
     request = urllib.request.Request(url, headers=headers, method=method)
-    with _OPENER.open(request, timeout=_ANSWER_TIMEOUT_S) as response:
-        return str(response.read().decode())
+    try:
+        with _OPENER.open(request, timeout=_ANSWER_TIMEOUT_S) as response:
+            return str(response.read().decode(errors="replace"))
+    except http.client.HTTPException as error:
+        raise OSError(f"its answer is not HTTP: {error!r}") from None

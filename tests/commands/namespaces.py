@@ -108,6 +108,7 @@ class NamespacedCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "OMP_NUM_THREADS": "1",
+            "RAY_JOB_STOP_WAIT_TIME_S": "300",
             "RAY_idle_worker_killing_time_threshold_ms": "600000",
         }
         _ip("link", "add", self.bridge, "type", "bridge")
@@ -123,12 +124,13 @@ class NamespacedCluster:
     def address(self) -> str:
         return f"{self.head}:{self.port}"
 
-    def add(self, cpus: int) -> Machine:
-        """Have a machine join."""
+    def add(self, cpus: int, *arguments: str) -> Machine:
+        """Have a machine join; arguments are for ``ray start``."""
         machine = Machine(self, len(self.machines))
         self.machines.append(machine)
         self._start(
             *(f"--address={self.address}", f"--node-ip-address={machine.address}", f"--num-cpus={cpus}"),
+            *arguments,
             on=machine,
         )
         return machine

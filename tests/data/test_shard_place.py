@@ -92,12 +92,47 @@ def test_what_is_altered_in_a_store_is_found(stored, cache):
         put(files, path, whole)
 
 
-def test_a_kept_shard_that_was_cut_is_found(stored, cache):
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: content[:-1] + b"?"])
+def test_a_kept_shard_that_was_damaged_is_fetched_again(stored, cache, damage):
     read_persons(afresh(stored), "test", [0])
     (kept,) = cache.iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])
-    with pytest.raises(UserError, match=f"{kept} is cut off or altered: 100 bytes found"):
-        read_persons(afresh(stored), "test", [0])
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    read_persons(afresh(stored), "test", [0])
+    assert kept.read_bytes() == whole
+
+
+def test_a_store_that_cannot_be_reached_at_first_is_asked_again(stored, cache, monkeypatch):
+    """Also where a bucket's region is asked for, which is when its URI is taken apart."""
+    from_uri, calls = pyarrow.fs.FileSystem.from_uri, []
+
+    def unreachable_at_first(place):
+        calls.append(place)
+        if len(calls) in (1, 3):
+            raise OSError("AWS Error NETWORK_CONNECTION during HeadBucket operation")
+        return from_uri(place)
+
+    monkeypatch.setattr("ray_advpose.data.shard_place._WAITS_TO_OPEN_S", (0.01,))
+    monkeypatch.setattr("ray_advpose.data.shard_place.pyarrow.fs.FileSystem", Stub(unreachable_at_first))
+    assert ShardSet.open(stored[0]).count("train") == 45
+    assert len(calls) == 4
+
+
+def test_a_store_that_lets_nobody_in_is_not_asked_again(stored, cache, monkeypatch):
+    def denied(place):
+        raise OSError("AWS Error ACCESS_DENIED during HeadObject operation")
+
+    monkeypatch.setattr("ray_advpose.data.shard_place.pyarrow.fs.FileSystem", Stub(denied))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waited"))
+    with pytest.raises(UserError, match="ACCESS_DENIED"):
+        ShardSet.open(stored[0])
+
+
+class Stub:
+    """Stands for pyarrow's class, whose own functions cannot be replaced."""
+
+    def __init__(self, from_uri):
+        self.from_uri = from_uri
 
 
 def test_a_cache_that_cannot_be_written_is_said(stored, monkeypatch):

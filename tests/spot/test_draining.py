@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from ray._raylet import GcsClient, InnerGcsClient
 from ray.core.generated import autoscaler_pb2
 
 from ray_advpose.drill.nodes import local_nodes
+from ray_advpose.spot.draining import DrainedNode
 
 AGENT = Path(__file__).parents[2] / "launch" / "drain_agent.py"
 
@@ -43,6 +45,18 @@ def test_mistakes_are_one_sentence(arguments, sentence):
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+    node, began = DrainedNode(address, None), time.monotonic()
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match=r"the Ray cluster at [\d.]+:\d+ does not answer"):
+            node.drain(10, "going")
+    assert time.monotonic() - began < 5
+    with pytest.raises(ValueError, match="--address"):
+        DrainedNode("nonsense", None).find()
 
 
 @pytest.mark.ray

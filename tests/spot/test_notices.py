@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -56,14 +58,23 @@ def test_google_says_yes_or_no(server):
 
 
 @pytest.mark.parametrize(
-    ("content", "left_s"), [("", GCP_LEFT_S), ("90", 90), ("12.5\n", 12.5), ("soon", GCP_LEFT_S), ("ISO", 45)]
+    ("content", "left_s"),
+    [
+        ("", GCP_LEFT_S),
+        ("90", 90),
+        ("12.5\n", 12.5),
+        ("soon", GCP_LEFT_S),
+        ("inf", GCP_LEFT_S),
+        ("\udcff", GCP_LEFT_S),
+        ("ISO", 45),
+    ],
 )
 def test_a_file_may_say_how_long(tmp_path, content, left_s):
     path = tmp_path / "notice"
     source = FileNotices(path)
     assert source.look() is None
     instant = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 45))
-    path.write_text(instant if content == "ISO" else content)
+    path.write_text(instant if content == "ISO" else content, errors="surrogateescape")
     assert source.look().left_s == pytest.approx(left_s, abs=1.1)
 
 
@@ -109,6 +120,23 @@ def test_an_answer_that_is_no_action_is_trouble(server, monkeypatch):
     monkeypatch.setattr("json.dumps", lambda content: "nonsense")
     with pytest.raises(OSError, match="not an instance action: 'nonsense'"):
         source.look()
+
+
+def test_an_answer_that_is_no_http_is_trouble(server, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{listening.getsockname()[1]}")
+
+        def answer():
+            connection, _ = listening.accept()
+            connection.recv(1000)
+            connection.sendall(b"garbage\r\n\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(OSError, match="not HTTP"):
+            GcpNotices().look()
+        thread.join()
 
 
 def test_the_first_source_with_a_notice_counts(server, impatient, tmp_path):
