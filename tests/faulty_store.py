@@ -30,8 +30,8 @@ class FaultyStore(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int, host: str) -> None:
+        super().__init__((host, 0), _Handler)
         self.behind = port
         self.trouble: Callable[[str, str], str | None] = lambda method, path: None
         self.met: dict[str, int] = {}
@@ -130,19 +130,20 @@ class Bursts:
 
 
 @contextmanager
-def faulty(bucket: str) -> Iterator[tuple[str, FaultyStore]]:
+def faulty(bucket: str, host: str = "127.0.0.1") -> Iterator[tuple[str, FaultyStore]]:
     """Put a proxy before a bucket for the time being; its URI and itself.
 
     Args:
         bucket: URI with an ``endpoint_override`` of this machine.
+        host: This machine's address that the proxy is to be reached at.
     """
     before, _, after = bucket.partition("endpoint_override=127.0.0.1:")
     port, ampersand, rest = after.partition("&")
-    server = FaultyStore(int(port))
+    server = FaultyStore(int(port), host)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"{before}endpoint_override=127.0.0.1:{server.server_port}{ampersand}{rest}", server
+        yield f"{before}endpoint_override={host}:{server.server_port}{ampersand}{rest}", server
     finally:
         server.shutdown()
         server.server_close()

@@ -98,11 +98,14 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
     assert isinstance(resources, dict)
     try:
         checks, versions, gpus, clock = ray.get(asked, timeout=_TIMEOUT_S)
-    except ray.exceptions.GetTimeoutError:
-        return NodeReport(name, {"reach": f"it did not answer within {_TIMEOUT_S:.0f} s; look at its logs"}, [])
     except ray.exceptions.RayError as error:
-        first = str(error).strip().splitlines()[-1]
-        return NodeReport(name, {"package": f"the package does not run there: {first}"}, [])
+        if not _is_alive(node):
+            # Nothing is started on it any more, so that it can be no problem.
+            return NodeReport(name, {}, ["it went while it was asked"])
+        if not isinstance(error, ray.exceptions.GetTimeoutError):
+            first = str(error).strip().splitlines()[-1]
+            return NodeReport(name, {"package": f"the package does not run there: {first}"}, [])
+        return NodeReport(name, {"reach": f"it did not answer within {_TIMEOUT_S:.0f} s; look at its logs"}, [])
     checks = {"reach": "", "package": "", **checks}
     announced = int(resources.get("GPU", 0))
     if announced:
@@ -120,6 +123,10 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
         "" if written.is_file() else f"what it writes to {note.parent} does not arrive here; name a shared --out"
     )
     return NodeReport(name, checks, _remarks(node, resources))
+
+
+def _is_alive(node: dict[str, object]) -> bool:
+    return any(each["NodeID"] == node["NodeID"] and each["Alive"] for each in ray.nodes())
 
 
 def _gpu_problem(announced: int, found: int | str) -> str:

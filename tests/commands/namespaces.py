@@ -140,9 +140,13 @@ class NamespacedCluster:
         deadline = time.monotonic() + 60
         arguments = ("--no-wait", "--submission-id", name, "--", *map(str, entrypoint))
         while "No available agent" in (said := self.job("submit", *arguments)):
-            assert time.monotonic() < deadline, said
+            assert time.monotonic() < deadline, self._agents_log()
             time.sleep(1)
         assert "submitted successfully" in said, said
+
+    def _agents_log(self) -> str:
+        logs = sorted(self.folder.glob("session_*/logs/dashboard_agent*.log"))
+        return "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
 
     def job(self, command: str, *arguments: str) -> str:
         """Run ``ray job`` and return all that it says."""

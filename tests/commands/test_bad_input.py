@@ -31,6 +31,8 @@ def test_a_process_prints_the_sentence_and_exits_with_2(tmp_path):
         ("tune.py", ["--trials", "0"], ["--trials 0"]),
         ("tune.py", ["--search", "nowhere.py"], ["nowhere.py"]),
         ("tune.py", ["--resume", "nowhere"], ["nowhere", "search.json"]),
+        ("tune.py", ["--at-once", "2"], ["--at-once 2", "--cluster"]),
+        ("tune.py", ["--data", "s3://key:secret@bucket/shards"], ["credentials come from the environment"]),
         ("tune.py", ["--data", "nowhere"], ["nowhere", "manifest.json"]),
         ("train.py", ["--data", "nowhere"], ["nowhere", "manifest.json"]),
         ("train.py", ["--config", "nowhere.yaml"], ["nowhere.yaml"]),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ray_advpose.errors import UserError
 from ray_advpose.search.budget import Budget, Meter, Spent, read_spent
+from ray_advpose.search.session import Means
 
 UNBOUND = Budget()
 
@@ -162,3 +163,10 @@ def test_a_bound_on_the_cost_needs_a_price():
     with pytest.raises(UserError, match=r"--max-cost 20 needs --price"):
         Budget(max_cost=20)
     assert Budget(max_cost=20, price=0.5).price == 0.5
+
+
+def test_means_are_said_as_arguments():
+    means = Means("head:6379", "s3://bucket/search", Budget(max_hours=2), at_once=3)
+    spoken = " ".join(means.arguments())
+    assert spoken == "--cluster head:6379 --storage s3://bucket/search --max-hours 2 --at-once 3"
+    assert Means().arguments() == []
