@@ -103,7 +103,7 @@ def shards(troubled, drawn_people, tmp_path, monkeypatch):
     return place, proxy, tmp_path / "cache"
 
 
-@pytest.mark.parametrize("kind", [ERROR, RESET, CUT, SLOW])
+@pytest.mark.parametrize("kind", [ERROR, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (RESET, CUT, SLOW))])
 def test_shards_come_through_trouble_that_ends(shards, kind, drawn_people):
     place, proxy, cache = shards
     began = time.monotonic()

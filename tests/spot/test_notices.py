@@ -87,7 +87,7 @@ def test_a_files_seconds_count_from_its_writing(tmp_path):
     assert FileNotices(path).look().left_s == 0
 
 
-@pytest.mark.parametrize("trouble", ["error", "reset", "slow"])
+@pytest.mark.parametrize("trouble", ["error", "reset", pytest.param("slow", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cloud", [AwsNotices, GcpNotices])
 def test_a_server_in_trouble_is_said_once_and_asked_again(server, impatient, cloud, trouble, monkeypatch):
     said = []
