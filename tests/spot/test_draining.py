@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from metadata_server import metadata_server
 from ray._raylet import GcsClient, InnerGcsClient
 from ray.core.generated import autoscaler_pb2
@@ -65,6 +66,10 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
     with metadata_server() as server, local_nodes(cpus=1) as nodes:
         (node,) = nodes.ids
         client = GcsClient(address=nodes.address)
+        # A drained node that has nothing to do is gone at once.
+        ray.init(nodes.address, log_to_driver=False)
+        busy = Busy.remote()
+        assert ray.get(busy.node.remote()) == node
         watched = subprocess.Popen(
             [sys.executable, AGENT, "--aws", "--address", nodes.address, "--node", node],
             env={**os.environ, **server.environment()},
@@ -85,6 +90,7 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
         (deadline_ms,) = draining(client).values()
         assert deadline_ms / 1000 == pytest.approx(server.goes_at, abs=1.5)
 
+        ray.shutdown()
         # By hand, as a pod's preStop hook does: it returns when the time is over.
         nodes.add()
         other = next(each for each in nodes.ids if each != node)
@@ -92,6 +98,14 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
         done = subprocess.run([sys.executable, AGENT, "--now", "6", "--address", nodes.address, "--node", other])
         assert done.returncode == 0
         assert time.monotonic() - began >= 6
+
+
+@ray.remote(num_cpus=1)
+class Busy:
+    """Works on a node."""
+
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
 
 
 def draining(client):
