@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.spot.agent import await_notice, hand_on
-from ray_advpose.spot.draining import DrainedNode
+from ray_advpose.spot.draining import DrainedNode, use_token
 from ray_advpose.spot.notices import AwsNotices, FileNotices, GcpNotices, Notice, NoticeSource
 
 _JOIN_TIMEOUT_S = 120.0
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("name where notices come from, by --aws, --gcp or --file, or drain --now")
     if args.now is not None and args.now <= 0:
         raise UserError(f"--now {args.now:g}: expected more than 0 seconds")
+    use_token()
     node = DrainedNode(args.address, args.node)
     if args.now is not None:
         notice = Notice(time.time() + args.now, "drained by hand, or by Kubernetes")

@@ -23,6 +23,14 @@ from ray_advpose.errors import UserError
 _ANSWER_TIMEOUT_S = 2
 
 
+def use_token() -> None:
+    """Have this process use the token that is at hand, if there is one and nothing else is said, as `ray.init` does.
+
+    Not in a process that has joined a cluster already: that speaks to it as it has begun.
+    """
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 class DrainedNode:
     """A node of a cluster, which can be drained.
 
@@ -32,8 +40,6 @@ class DrainedNode:
     """
 
     def __init__(self, address: str | None, node: str | None) -> None:
-        # As `ray.init` does: a cluster has token authentication if a token was there when it was started.
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         self._given = address
         self._node = node or ray.util.get_node_ip_address()
         self._control: GcsClient | None = None
