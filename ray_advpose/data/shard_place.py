@@ -7,14 +7,14 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
-import pyarrow as pa
 import pyarrow.fs
 
 from ray_advpose.data.manifest import ShardInfo
+from ray_advpose.data.object_place import file_system_at, patiently, spelled, without_secrets
 from ray_advpose.errors import UserError
 
 CACHE_VARIABLE = "RAY_ADVPOSE_CACHE"
@@ -23,13 +23,10 @@ CACHE_VARIABLE = "RAY_ADVPOSE_CACHE"
 ShardPlace = Path | str
 """An absolute folder, or the URI of an object store such as ``s3://bucket/shards``."""
 
-_T = TypeVar("_T")
-# As pyarrow's S3 client names them in an ordinary `OSError`.
-_FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 _COPY_BYTES = 8 << 20
-# On top of the tries of pyarrow's client, which last some seconds. Somebody may be waiting for a data set to be
-# opened; a run that wants its next shard has time, and much to lose.
-_WAITS_TO_OPEN_S = (1.0, 4.0)
+# A part that nobody has added to for so long is nobody's any more.
+_LEFT_AFTER_S = 3600.0
+# A run that wants its next shard has time, and much to lose.
 _WAITS_TO_FETCH_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 
 
@@ -38,10 +35,9 @@ def shard_place(given: str | Path) -> ShardPlace:
     text = str(given)
     if "://" not in text:
         return Path(given).absolute()
-    base, question, options = text.partition("?")
-    if "@" in base:
-        raise UserError(f"--data {base.partition('://')[0]}://***@...: credentials come from the environment")
-    return f"{base.rstrip('/')}{question}{options}"
+    if without_secrets(text) != text:
+        raise UserError(f"--data {without_secrets(text)}: credentials come from the environment")
+    return spelled(text)
 
 
 def file_sizes(place: ShardPlace) -> Mapping[str, int]:
@@ -50,10 +46,10 @@ def file_sizes(place: ShardPlace) -> Mapping[str, int]:
         return {path.name: path.stat().st_size for path in place.iterdir() if path.is_file()}
 
     def listed() -> list[pyarrow.fs.FileInfo]:
-        files, root = _store_at(place)
+        files, root = file_system_at(place)
         return list(files.get_file_info(pyarrow.fs.FileSelector(root, allow_not_found=True)))
 
-    infos = _patiently(listed, _WAITS_TO_OPEN_S)
+    infos = patiently(listed)
     return {info.base_name: info.size for info in infos if info.type == pyarrow.fs.FileType.File}
 
 
@@ -63,11 +59,11 @@ def file_content(place: ShardPlace, name: str) -> bytes:
         return (place / name).read_bytes()
 
     def read() -> bytes:
-        files, root = _store_at(place)
+        files, root = file_system_at(place)
         with files.open_input_stream(f"{root}/{name}") as stream:
             return bytes(stream.read())
 
-    return _patiently(read, _WAITS_TO_OPEN_S)
+    return patiently(read)
 
 
 def local_file(place: ShardPlace, shard: ShardInfo) -> Path:
@@ -87,9 +83,10 @@ def local_file(place: ShardPlace, shard: ShardInfo) -> Path:
             kept.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(_no_room(kept.parent, error)) from None
+        _sweep(kept)
         partial = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
         try:
-            _patiently(lambda: _fetch(place, shard, partial), _WAITS_TO_FETCH_S)
+            patiently(lambda: _fetch(place, shard, partial), _WAITS_TO_FETCH_S)
             partial.replace(kept)
         except OSError as error:
             raise UserError(f"cannot read shard {shard.file} in {place}: {error}") from None
@@ -106,8 +103,16 @@ def cache_folder() -> Path:
     return (Path(general) if general else Path.home() / ".cache") / "ray_advpose" / "shards"
 
 
+def _sweep(kept: Path) -> None:
+    """Delete what processes that were killed while they fetched a shard have left of it."""
+    for partial in kept.parent.glob(f".{kept.name}.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > _LEFT_AFTER_S:
+                partial.unlink()
+
+
 def _fetch(place: str, shard: ShardInfo, target: Path) -> None:
-    files, root = _store_at(place)
+    files, root = file_system_at(place)
     with files.open_input_stream(f"{root}/{shard.file}") as source, _Writer(target) as writer:
         shutil.copyfileobj(source, writer, _COPY_BYTES)
     if writer.digest.hexdigest() != shard.sha256:
@@ -144,26 +149,3 @@ class _Writer:
 
 def _no_room(folder: Path, error: OSError) -> str:
     return f"cannot keep shards in {folder}: {error.strerror}; name another folder in {CACHE_VARIABLE}"
-
-
-def _store_at(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    try:
-        files, root = pyarrow.fs.FileSystem.from_uri(place)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise UserError(f"{place} names no storage: {error}") from None
-    if not root:
-        raise UserError(f"{place} names no storage: expected something like s3://bucket/shards")
-    return files, root.rstrip("/")
-
-
-def _patiently(ask: Callable[[], _T], waits_s: Sequence[float]) -> _T:
-    """Ask a store, again if it fails; not if it says that there is no such thing, or not for us."""
-    for wait_s in waits_s:
-        try:
-            return ask()
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) or any(word in str(error) for word in _FINAL):
-                raise
-            # The last try says what is wrong.
-            time.sleep(wait_s)
-    return ask()

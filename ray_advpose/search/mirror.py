@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import threading
 import time
@@ -23,10 +22,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
+from ray_advpose.data.object_place import copy_in, file_system_at, spelled, without_secrets
 from ray_advpose.errors import UserError
 from ray_advpose.search.mirror_order import Rank, is_large, is_left_out, is_record, rank_of
 from ray_advpose.search.mirror_place import (
-    COPY_BYTES,
     OWNER,
     Knowledge,
     Seen,
@@ -34,9 +33,6 @@ from ray_advpose.search.mirror_place import (
     names_in,
     read_knowledge,
     read_owner,
-    spelled,
-    storage_of,
-    without_secrets,
     write_knowledge,
 )
 from ray_advpose.training.checkpoint import MANIFEST
@@ -68,7 +64,7 @@ class Mirror:
         self._shown = without_secrets(place)
         self._say = say
         self._every_s = every_s
-        self._files, self._root = storage_of(place)
+        self._files, self._root = file_system_at(place)
         held = read_knowledge(output)
         self._knowledge = held if held is not None and held.place == spelled(place) else Knowledge(spelled(place))
         self._start, self._beat = uuid.uuid4().hex, 0
@@ -199,18 +195,18 @@ class Mirror:
         seen = self._stat(name)
         # Deleted while others were copied, it is none of the search's any more.
         if seen is not None:
-            with suppress(FileNotFoundError), (self._output / name).open("rb") as source, self._open(name) as target:
-                shutil.copyfileobj(source, target, COPY_BYTES)
+            with suppress(FileNotFoundError):
+                copy_in(self._files, self._output / name, self._place_for(name))
                 self._knowledge.files[name] = seen
 
     def _put(self, name: str, content: bytes) -> None:
-        with self._open(name) as target:
+        with self._files.open_output_stream(self._place_for(name)) as target:
             target.write(content)
 
-    def _open(self, name: str) -> pa.NativeFile:
+    def _place_for(self, name: str) -> str:
         path = f"{self._root}/{name}"
         self._files.create_dir(path.rpartition("/")[0])
-        return self._files.open_output_stream(path)
+        return path
 
     def _delete(self, name: str) -> None:
         path = f"{self._root}/{name}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
 
+from ray_advpose.data.object_place import copy_out, file_system_at, patiently, spelled, without_secrets
 from ray_advpose.errors import UserError
 from ray_advpose.search.mirror_place import (
-    COPY_BYTES,
     OWNER,
     Knowledge,
     Seen,
@@ -18,9 +19,6 @@ from ray_advpose.search.mirror_place import (
     names_in,
     read_knowledge,
     read_owner,
-    spelled,
-    storage_of,
-    without_secrets,
     write_knowledge,
 )
 from ray_advpose.search.stored import has_search
@@ -44,8 +42,8 @@ def fetch_search(place: str, output: Path) -> None:
             an older state.
     """
     shown = without_secrets(place)
-    files, root = storage_of(place)
     try:
+        files, root = file_system_at(place)
         if output.exists():
             known = read_knowledge(output)
             if known is None or known.place != spelled(place) or not has_search(output):
@@ -77,8 +75,7 @@ def _download(files: pyarrow.fs.FileSystem, root: str, folder: Path) -> None:
     for name in names_in(files, root):
         if name != OWNER:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with files.open_input_stream(f"{root}/{name}") as source, (folder / name).open("wb") as target:
-                shutil.copyfileobj(source, target, COPY_BYTES)
+            patiently(partial(copy_out, files, f"{root}/{name}", folder / name))
 
 
 def _seen_in(folder: Path) -> dict[str, Seen]:

@@ -8,19 +8,17 @@ another machine went on from the copy, does not replace what is newer.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.fs
 
+from ray_advpose.data.object_place import without_secrets
 from ray_advpose.errors import UserError
 
 OWNER = "owner.json"
-COPY_BYTES = 8 << 20
 _KNOWN = ".mirror.json"
 
 Seen = tuple[int, int]
@@ -76,29 +74,6 @@ def read_owner(files: pyarrow.fs.FileSystem, root: str) -> dict[str, Any] | None
     with files.open_input_stream(path) as stream:
         owner: dict[str, Any] = json.loads(stream.read())
     return owner
-
-
-def storage_of(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """Return the file system of a URI and the path in it; `UserError` if it names none."""
-    shown = without_secrets(place)
-    try:
-        files, root = pyarrow.fs.FileSystem.from_uri(place)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{shown} names no storage: {error}") from None
-    if not root:
-        raise UserError(f"{shown} names no storage: expected something like s3://bucket/search")
-    return files, root.rstrip("/")
-
-
-def spelled(place: str) -> str:
-    """Return the one spelling of a place."""
-    base, question, options = place.partition("?")
-    return f"{base.rstrip('/')}{question}{options}"
-
-
-def without_secrets(place: str) -> str:
-    """Return a URI as it may be shown: without a key and its secret."""
-    return re.sub(r"//[^/@?]*@", "//***@", place)
 
 
 def read_knowledge(output: Path) -> Knowledge | None:

@@ -73,6 +73,18 @@ def test_a_store_that_stays_in_trouble_fails_in_time_and_shows_nothing_half(trou
     assert last_whole(store, skipped=pytest.fail) == store.place_of(24)
 
 
+def test_an_answer_that_is_cut_off_is_asked_for_again(troubled, snapshot):
+    place, proxy = troubled
+    store = store_at(place)
+    proxy.trouble = first(2, CUT, "GET")
+    store.probe()
+    assert proxy.met[CUT] == 2
+    store.commit(snapshot(12), DATA)
+    proxy.trouble = first(2, CUT, "GET", "state.pt")
+    assert last_whole(store, skipped=pytest.fail) == store.place_of(12)
+    assert proxy.met[CUT] == 4
+
+
 @pytest.mark.slow
 def test_many_checkpoints_under_random_trouble(troubled, snapshot):
     place, proxy = troubled

@@ -72,6 +72,17 @@ def test_a_shard_is_fetched_once_and_only_when_it_is_needed(stored, cache, drawn
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == first
 
 
+def test_what_a_killed_process_has_left_of_a_shard_is_swept_up(stored, cache, drawn_people):
+    (shard,) = [each for each in drawn_people.manifest.shards if each.split == "val"]
+    cache.mkdir()
+    left, going_on = (cache / f".{shard.sha256}.parquet.{name}" for name in ("left", "going-on"))
+    for path in (left, going_on):
+        path.write_bytes(b"part")
+    os.utime(left, (0, 0))
+    read_persons(afresh(stored), "val", [0])
+    assert sorted(path.name for path in cache.iterdir()) == [going_on.name, f"{shard.sha256}.parquet"]
+
+
 def test_what_is_altered_in_a_store_is_found(stored, cache):
     place, files, root = stored
     shards = afresh(stored)
@@ -112,8 +123,8 @@ def test_a_store_that_cannot_be_reached_at_first_is_asked_again(stored, cache, m
             raise OSError("AWS Error NETWORK_CONNECTION during HeadBucket operation")
         return from_uri(place)
 
-    monkeypatch.setattr("ray_advpose.data.shard_place._WAITS_TO_OPEN_S", (0.01,))
-    monkeypatch.setattr("ray_advpose.data.shard_place.pyarrow.fs.FileSystem", Stub(unreachable_at_first))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("ray_advpose.data.object_place.pyarrow.fs.FileSystem", Stub(unreachable_at_first))
     assert ShardSet.open(stored[0]).count("train") == 45
     assert len(calls) == 4
 
@@ -122,7 +133,7 @@ def test_a_store_that_lets_nobody_in_is_not_asked_again(stored, cache, monkeypat
     def denied(place):
         raise OSError("AWS Error ACCESS_DENIED during HeadObject operation")
 
-    monkeypatch.setattr("ray_advpose.data.shard_place.pyarrow.fs.FileSystem", Stub(denied))
+    monkeypatch.setattr("ray_advpose.data.object_place.pyarrow.fs.FileSystem", Stub(denied))
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waited"))
     with pytest.raises(UserError, match="ACCESS_DENIED"):
         ShardSet.open(stored[0])

@@ -9,10 +9,11 @@ import pyarrow.fs
 import pytest
 from waiting import wait_for
 
+from ray_advpose.data.object_place import file_system_at
 from ray_advpose.errors import UserError
 from ray_advpose.search.mirror import Mirror, mirrored
 from ray_advpose.search.mirror_fetch import fetch_search, mirror_of
-from ray_advpose.search.mirror_place import read_owner, storage_of
+from ray_advpose.search.mirror_place import read_owner
 
 EVERY_S = 0.2
 
@@ -38,7 +39,7 @@ def stored(place):
 def test_a_copy_gives_the_folder_back(search, place, tmp_path):
     with mirrored(search, place, pytest.fail):
         pass
-    assert read_owner(*storage_of(place))["released"]
+    assert read_owner(*file_system_at(place))["released"]
     fetch_search(place, tmp_path / "again")
     assert contents(tmp_path / "again") == useful(search)
     assert mirror_of(tmp_path / "again") == mirror_of(search) == place
@@ -182,7 +183,7 @@ def test_another_search_is_not_mixed_in(search, place, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="holds another search"):
         Mirror(tmp_path / "other", place, pytest.fail, EVERY_S)
-    files, root = storage_of(place.replace(root_name(place), root_name(place) + "-else"))
+    files, root = file_system_at(place.replace(root_name(place), root_name(place) + "-else"))
     files.create_dir(root)
     with files.open_output_stream(f"{root}/notes.txt") as stream:
         stream.write(b"mine")
@@ -206,8 +207,8 @@ def test_a_beat_goes_on_during_a_long_update(search, place, monkeypatch):
     mirror = Mirror(search, place, pytest.fail, EVERY_S)
     time.sleep(3 * EVERY_S)
     assert "search.json" not in stored(place)
-    first = read_owner(*storage_of(place))["beat"]
-    wait_for(lambda: read_owner(*storage_of(place))["beat"] > first)
+    first = read_owner(*file_system_at(place))["beat"]
+    wait_for(lambda: read_owner(*file_system_at(place))["beat"] > first)
     assert "search.json" not in stored(place)
     slow.set()
     mirror.close()
@@ -243,7 +244,7 @@ def test_a_copy_that_is_not_complete_in_the_end_says_so(search, place, monkeypat
     mirror.close()
     assert "no route" in said[0]
     assert "is NOT complete" in said[-1]
-    assert not read_owner(*storage_of(place))["released"]
+    assert not read_owner(*file_system_at(place))["released"]
 
 
 def test_what_cannot_be_fetched_is_one_sentence(search, place, tmp_path):
