@@ -5,6 +5,8 @@ An object store has no rename. A checkpoint appears there by its manifest, which
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,8 @@ from ray_advpose.cluster.checkpoint_store import PREFIX, PROBE, CheckpointStore,
 from ray_advpose.data.object_place import copy_in, copy_out, file_system_at, patiently
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, Snapshot, write_checkpoint
+
+_SCRATCH = "advpose-"
 
 
 class ObjectStore(CheckpointStore):
@@ -42,8 +46,8 @@ class ObjectStore(CheckpointStore):
     def commit(self, snapshot: Snapshot, data: DataIdentity) -> str:
         """See `CheckpointStore`."""
         folder = self._path(snapshot.step)
-        with tempfile.TemporaryDirectory(prefix="advpose-") as scratch:
-            local = Path(scratch) / "checkpoint"
+        with _scratch() as scratch:
+            local = scratch / "checkpoint"
             write_checkpoint(local, snapshot, data)
             if snapshot.step in self.steps():
                 self.delete(snapshot.step)
@@ -61,6 +65,7 @@ class ObjectStore(CheckpointStore):
 
     def sweep(self) -> None:
         """See `CheckpointStore`."""
+        _sweep_scratch()
         whole = set(self.steps())
         names = {info.path.split("/")[-2] for info in self._entries() if info.type == pyarrow.fs.FileType.File}
         for name in names:
@@ -97,11 +102,26 @@ class ObjectStore(CheckpointStore):
 
 
 @contextmanager
+def _scratch() -> Iterator[Path]:
+    """Have a folder on this machine for the time being, which is known for this process's."""
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _sweep_scratch() -> None:
+    """Delete what processes that were killed while they wrote or read have left on this machine."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def downloaded(place: str) -> Iterator[Path]:
     """Have a checkpoint of an object store in a local folder for the time being."""
     files, path = patiently(lambda: file_system_at(place))
-    with tempfile.TemporaryDirectory(prefix="advpose-") as scratch:
-        local = Path(scratch) / path.rstrip("/").rpartition("/")[2]
+    with _scratch() as scratch:
+        local = scratch / path.rstrip("/").rpartition("/")[2]
         local.mkdir()
         for info in patiently(lambda: files.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))):
             patiently(partial(copy_out, files, info.path, local / info.base_name))

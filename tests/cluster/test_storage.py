@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,21 @@ def test_a_process_killed_while_it_writes_leaves_no_checkpoint_and_is_swept_up_a
     assert store.steps() == [12]
     store.sweep()
     assert [path.name for path in Path(store.place).iterdir()] == ["step_000000012"]
+
+
+def test_what_a_killed_process_has_left_of_an_upload_is_swept_up(bucket, tmp_path, snapshot, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    base, _, options = bucket.partition("?")
+    place = f"{base}/{tmp_path.name}?{options}"
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", script, place], check=False, env=environment)
+    assert killed.returncode == -9
+    going_on = tmp_path / f"advpose-{os.getpid()}-mine"
+    going_on.mkdir()
+    assert len(list(tmp_path.iterdir())) == 2
+    store_at(place).sweep()
+    assert list(tmp_path.iterdir()) == [going_on]
 
 
 def test_the_first_to_share_a_checkpoint_is_the_one_that_stays(tmp_path, snapshot):
