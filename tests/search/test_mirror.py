@@ -76,7 +76,7 @@ def test_what_is_as_it_was_is_not_copied_again(search, place, tmp_path):
 def test_records_are_never_ahead_of_what_they_speak_of(search, place, tmp_path, monkeypatch):
     """While a copy is made: checkpoints by their manifests, then records, Tune's last and read first."""
     order = []
-    plain = Mirror._open
+    plain = Mirror._place_for
 
     def noted(self, name):
         order.append(name)
@@ -86,7 +86,7 @@ def test_records_are_never_ahead_of_what_they_speak_of(search, place, tmp_path, 
             (search / "tune/experiment_state-1.json").write_text("state 3")
         return plain(self, name)
 
-    monkeypatch.setattr(Mirror, "_open", noted)
+    monkeypatch.setattr(Mirror, "_place_for", noted)
     mirror = Mirror(search, place, pytest.fail, every_s=3600)
     mirror._update()
     mirror.leave()
