@@ -15,6 +15,7 @@ from ray_advpose.arguments import add_run_arguments, overridden
 from ray_advpose.config import load_config
 from ray_advpose.data.checks import check_data
 from ray_advpose.data.embedded import embedded_data
+from ray_advpose.data.object_place import check_public
 from ray_advpose.data.shard_place import shard_place
 from ray_advpose.drill.drill import Drill, Verdict, run_drill
 from ray_advpose.drill.faults import Fault, Kind, draw_faults, parse_fault
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a drill and print its verdict."""
     args = build_parser().parse_args(arguments)
+    check_public(args.storage)
     base = load_config(args.config) if args.config else preset_named(args.preset).replaced(_SMALL)
     config = overridden(base.replaced(_ALWAYS), args.set)
     data = shard_place(args.data or embedded_data())

@@ -14,6 +14,7 @@ from ray_advpose.cluster.run_card import read_card
 from ray_advpose.cluster.single_run import SingleRun, conduct_run
 from ray_advpose.config import Config
 from ray_advpose.data.embedded import embedded_data
+from ray_advpose.data.object_place import check_public
 from ray_advpose.data.shard_place import ShardPlace, shard_place
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.presets import ARMS
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, or go on with what is in the folder."""
     args = build_parser().parse_args(arguments)
+    check_public(args.storage)
     if args.resume is not None:
         return conduct_run(_resumed(args), args.cluster)
     chosen, changes = _scheduled(args) if args.schedule else (chosen_config(args), [])

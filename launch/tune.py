@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ray_advpose.arguments import add_run_arguments, chosen_config
 from ray_advpose.data.embedded import embedded_data
+from ray_advpose.data.object_place import check_public
 from ray_advpose.errors import UserError, run_command
 from ray_advpose.search.budget import Budget
 from ray_advpose.search.continuing import check_allowed, continued, extended, moved_data, what_is_kept
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plan, start, go on with or extend a search."""
     args = build_parser().parse_args(arguments)
+    check_public(args.storage, args.resume)
     for name in ("calibrate", "json"):
         if getattr(args, name) and not args.plan:
             raise UserError(f"--{name} goes with --plan")

@@ -1,4 +1,4 @@
-"""Places in object stores, as URIs such as ``s3://bucket/run``: what they name, and how they may be shown.
+"""Places in object stores, as URIs such as ``s3://bucket/run``: what they name, and what they may not hold.
 
 What follows a question mark are pyarrow's options, such as ``endpoint_override``.
 """
@@ -22,6 +22,8 @@ _COPY_BYTES = 8 << 20
 # On top of the tries of pyarrow's client, which last some seconds and do not cover an answer that is cut off.
 # Somebody may be waiting.
 _WAITS_S = (1.0, 4.0)
+# The user's part of a URI with a password in it; a colon may come before a port as well.
+_SECRET = re.compile(r"//[^@?]*:(?!\d+/)[^@?]*@")
 # As pyarrow's S3 client names them in an ordinary `OSError`.
 _FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 
@@ -30,16 +32,16 @@ def file_system_at(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Return the file system of a URI and the path in it.
 
     Raises:
-        UserError: The URI names none.
+        UserError: The URI names none, or holds a secret.
         OSError: The store cannot be reached: where a bucket is has to be asked for.
     """
-    shown = without_secrets(place)
+    check_public(place)
     try:
         files, root = pyarrow.fs.FileSystem.from_uri(place)
     except pa.ArrowException as error:
-        raise UserError(f"{shown} names no storage: {error}") from None
+        raise UserError(f"{place} names no storage: {error}") from None
     if not root:
-        raise UserError(f"{shown} names no storage: expected something like s3://bucket/folder")
+        raise UserError(f"{place} names no storage: expected something like s3://bucket/folder")
     return files, root.rstrip("/")
 
 
@@ -61,9 +63,11 @@ def spelled(place: str) -> str:
     return f"{base.rstrip('/')}{question}{options}"
 
 
-def without_secrets(place: str) -> str:
-    """Return a URI as it may be shown: without a key and its secret."""
-    return re.sub(r"//[^/@?]*@", "//***@", place)
+def check_public(*places: str | None) -> None:
+    """Check that places hold no secret, which records and messages would repeat; `UserError` for a URI that does."""
+    for place in places:
+        if place is not None and _SECRET.search(place):
+            raise UserError(f"{_SECRET.sub('//***@', place)}: credentials come from the environment, not from a URI")
 
 
 def patiently(ask: Callable[[], _T], waits_s: Sequence[float] = _WAITS_S) -> _T:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.fs
 
 from ray_advpose.data.manifest import ShardInfo
-from ray_advpose.data.object_place import file_system_at, patiently, spelled, without_secrets
+from ray_advpose.data.object_place import check_public, file_system_at, patiently, spelled
 from ray_advpose.errors import UserError
 
 CACHE_VARIABLE = "RAY_ADVPOSE_CACHE"
@@ -35,8 +35,7 @@ def shard_place(given: str | Path) -> ShardPlace:
     text = str(given)
     if "://" not in text:
         return Path(given).absolute()
-    if without_secrets(text) != text:
-        raise UserError(f"--data {without_secrets(text)}: credentials come from the environment")
+    check_public(text)
     return spelled(text)
 
 

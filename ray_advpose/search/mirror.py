@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
-from ray_advpose.data.object_place import copy_in, file_system_at, spelled, without_secrets
+from ray_advpose.data.object_place import copy_in, file_system_at, patiently, spelled
 from ray_advpose.errors import UserError
 from ray_advpose.search.mirror_order import Rank, is_large, is_left_out, is_record, rank_of
 from ray_advpose.search.mirror_place import (
@@ -61,10 +61,9 @@ class Mirror:
 
     def __init__(self, output: Path, place: str, say: Callable[[str], None], every_s: float = EVERY_S) -> None:
         self._output = output
-        self._shown = without_secrets(place)
+        self._place = place
         self._say = say
         self._every_s = every_s
-        self._files, self._root = file_system_at(place)
         held = read_knowledge(output)
         self._knowledge = held if held is not None and held.place == spelled(place) else Knowledge(spelled(place))
         self._start, self._beat = uuid.uuid4().hex, 0
@@ -92,7 +91,7 @@ class Mirror:
             if self._try_update(released=True):
                 return
             time.sleep(min(self._every_s, 2.0**attempt))
-        self._say(f"the copy of {self._output} in {self._shown} is NOT complete; resume the search to complete it")
+        self._say(f"the copy of {self._output} in {self._place} is NOT complete; resume the search to complete it")
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s) and not self._lost.is_set():
@@ -111,11 +110,11 @@ class Mirror:
             # Whatever it is must not end the copying. Said once, not at every look.
             if not self._failing:
                 again = "" if isinstance(error, _LostError) else ", which is tried again"
-                self._say(f"{self._output} cannot be copied to {self._shown}{again}: {error}")
+                self._say(f"{self._output} cannot be copied to {self._place}{again}: {error}")
             self._failing = True
             return False
         if self._failing:
-            self._say(f"{self._output} is copied to {self._shown} again")
+            self._say(f"{self._output} is copied to {self._place} again")
         self._failing = False
         return True
 
@@ -216,25 +215,26 @@ class Mirror:
     def _claim(self) -> None:
         """Make sure that the place is this folder's, waiting until it is clear that nobody else keeps it."""
         try:
+            self._files, self._root = patiently(lambda: file_system_at(self._place))
             before = read_owner(self._files, self._root)
             if before is not None and not before["released"]:
-                self._say(f"{self._shown} was in use by {before['host']}; seeing whether it still is")
+                self._say(f"{self._place} was in use by {before['host']}; seeing whether it still is")
                 deadline = time.monotonic() + 3 * self._every_s
                 while time.monotonic() < deadline:
                     time.sleep(self._every_s / 10)
                     if read_owner(self._files, self._root) != before:
-                        raise UserError(f"{self._shown}: a search on {before['host']} is being kept there")
+                        raise UserError(f"{self._place}: a search on {before['host']} is being kept there")
             check_current(self._output, self._knowledge, before)
             if before is None:
                 if names_in(self._files, self._root):
-                    raise UserError(f"{self._shown} holds other files; name another --storage")
+                    raise UserError(f"{self._place} holds other files; name another --storage")
                 self._knowledge = Knowledge(self._knowledge.place)
             # First noted, then done: cut in between, the folder is still known to be the copy's.
             self._knowledge.starts.append(self._start)
             self._note()
-            self._put_owner(released=False)
+            patiently(lambda: self._put_owner(released=False))
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"a search cannot be kept in {self._shown}: {error}") from None
+            raise UserError(f"a search cannot be kept in {self._place}: {error}") from None
 
     def _check_owner(self, released: bool = False) -> None:
         """Show that the place is in use, or that it is free again; raises if another process has taken it."""

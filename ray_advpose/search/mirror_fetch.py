@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
-from ray_advpose.data.object_place import copy_out, file_system_at, patiently, spelled, without_secrets
+from ray_advpose.data.object_place import copy_out, file_system_at, patiently, spelled
 from ray_advpose.errors import UserError
 from ray_advpose.search.mirror_place import (
     OWNER,
@@ -41,13 +41,12 @@ def fetch_search(place: str, output: Path) -> None:
         UserError: There is no search at the place, it cannot be read, or the folder holds something else or
             an older state.
     """
-    shown = without_secrets(place)
     try:
-        files, root = file_system_at(place)
+        files, root = patiently(lambda: file_system_at(place))
         if output.exists():
             known = read_knowledge(output)
             if known is None or known.place != spelled(place) or not has_search(output):
-                raise UserError(f"{output} is there and holds no search from {shown}; name another --out")
+                raise UserError(f"{output} is there and holds no search from {place}; name another --out")
             check_current(output, known, read_owner(files, root))
             return
         partial = output.with_name(f".{output.name}.partial")
@@ -56,16 +55,16 @@ def fetch_search(place: str, output: Path) -> None:
         # What was put meanwhile may be ahead of what was read before.
         while (after := read_owner(files, root)) != owner:
             if after is None or not after["released"]:
-                raise UserError(f"{shown}: a search on {(after or {}).get('host')} is being kept there")
+                raise UserError(f"{place}: a search on {(after or {}).get('host')} is being kept there")
             owner = after
             _download(files, root, partial)
         if owner is None or not has_search(partial):
-            raise UserError(f"{shown} holds no search")
+            raise UserError(f"{place} holds no search")
         known = Knowledge(spelled(place), [], (owner["start"], owner["beat"]), _seen_in(partial))
         write_knowledge(partial, known)
         partial.rename(output)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"the search in {shown} cannot be read: {error}") from None
+        raise UserError(f"the search in {place} cannot be read: {error}") from None
     finally:
         shutil.rmtree(output.with_name(f".{output.name}.partial"), ignore_errors=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.fs
 
-from ray_advpose.data.object_place import without_secrets
+from ray_advpose.data.object_place import patiently
 from ray_advpose.errors import UserError
 
 OWNER = "owner.json"
@@ -50,11 +50,10 @@ def check_current(output: Path, known: Knowledge, owner: Mapping[str, Any] | Non
     """Check that a folder is not behind its copy; `UserError` if it is, or if the copy is another search's."""
     if owner is None or known.is_of(owner):
         return
-    shown = without_secrets(known.place)
     if not known.starts and known.fetched is None:
-        raise UserError(f"{shown} holds another search; name another --storage, or go on with that by --resume")
+        raise UserError(f"{known.place} holds another search; name another --storage, or go on with that by --resume")
     raise UserError(
-        f"the search in {shown} was gone on with on {owner['host']}, and {output} is behind it; --resume it into"
+        f"the search in {known.place} was gone on with on {owner['host']}, and {output} is behind it; --resume it into"
         " another --out"
     )
 
@@ -62,18 +61,22 @@ def check_current(output: Path, known: Knowledge, owner: Mapping[str, Any] | Non
 def names_in(files: pyarrow.fs.FileSystem, root: str) -> list[str]:
     """Return the files of a copy."""
     selector = pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True)
-    infos = files.get_file_info(selector)
+    infos = patiently(lambda: files.get_file_info(selector))
     return [info.path.removeprefix(f"{root}/") for info in infos if info.type == pyarrow.fs.FileType.File]
 
 
 def read_owner(files: pyarrow.fs.FileSystem, root: str) -> dict[str, Any] | None:
     """Return who keeps a copy: host, start, beat, and whether he has released it; None where there is no copy."""
     path = f"{root}/{OWNER}"
-    if files.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
-        return None
-    with files.open_input_stream(path) as stream:
-        owner: dict[str, Any] = json.loads(stream.read())
-    return owner
+
+    def read() -> dict[str, Any] | None:
+        if files.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+            return None
+        with files.open_input_stream(path) as stream:
+            owner: dict[str, Any] = json.loads(stream.read())
+        return owner
+
+    return patiently(read)
 
 
 def read_knowledge(output: Path) -> Knowledge | None:
@@ -90,7 +93,5 @@ def read_knowledge(output: Path) -> Knowledge | None:
 def write_knowledge(output: Path, known: Knowledge) -> None:
     """Keep it in the folder."""
     partial = output / f"{_KNOWN}.partial"
-    # The place may hold credentials.
-    partial.touch(mode=0o600)
     partial.write_text(json.dumps(vars(known)), encoding="utf-8")
     partial.replace(output / _KNOWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import count
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.fs
 import pytest
 
 from ray_advpose.data.checks import check_data
+from ray_advpose.data.object_place import check_public, file_system_at
 from ray_advpose.data.shard_place import CACHE_VARIABLE, cache_folder, shard_place
 from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.data.task import occlusion_target, task_for
@@ -157,9 +159,23 @@ def test_places_that_are_none_are_refused(bucket):
         ShardSet.open(bucket.replace("s3://advpose", "s3://advpose/nothing"))
     with pytest.raises(UserError, match="s3x://nowhere names no storage"):
         ShardSet.open("s3x://nowhere")
-    with pytest.raises(UserError, match="credentials come from the environment") as caught:
-        ShardSet.open("s3://key:secret@bucket/shards")
-    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://key:secret@bucket/shards", "s3://key:se/cr+et=@bucket", "abfs://:secret@box/x"]
+)
+def test_places_with_a_secret_are_refused_and_not_repeated(place):
+    for use in (ShardSet.open, file_system_at, check_public):
+        with pytest.raises(UserError, match="credentials come from the environment") as caught:
+            use(place)
+        assert re.match(r"\w+://\*\*\*@b", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "place", [None, "data/a:b@c", "s3://bucket/a@b", "hdfs://host:9000/me@home", "abfs://box@name.net/x"]
+)
+def test_places_without_a_secret_are_let_through(place):
+    check_public(place)
 
 
 def test_spellings_of_a_place_are_one():
