@@ -77,7 +77,8 @@ class FolderStore(CheckpointStore):
 
     def steps(self) -> list[int]:
         """See `CheckpointStore`."""
-        return sorted(step_of(path.parent.name) for path in self._folder.glob(f"{PREFIX}*/{MANIFEST}"))
+        names = [path.parent.name for path in self._folder.glob(f"{PREFIX}*/{MANIFEST}")]
+        return sorted(step_of(name) for name in names if is_checkpoint(name))
 
     def commit(self, snapshot: Snapshot, data: DataIdentity) -> str:
         """See `CheckpointStore`."""
@@ -150,6 +151,11 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a checkpoint's folder is called so."""
+    return name.startswith(PREFIX) and name.removeprefix(PREFIX).isdecimal()
 
 
 def step_of(name: str) -> int:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
-from ray_advpose.cluster.checkpoint_store import PREFIX, PROBE, CheckpointStore, step_of
+from ray_advpose.cluster.checkpoint_store import PREFIX, PROBE, CheckpointStore, is_checkpoint, step_of
 from ray_advpose.data.object_place import copy_in, copy_out, file_system_at, patiently
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import MANIFEST, DataIdentity, Snapshot, write_checkpoint
@@ -40,8 +40,7 @@ class ObjectStore(CheckpointStore):
 
     def steps(self) -> list[int]:
         """See `CheckpointStore`."""
-        manifests = [info.path for info in self._entries() if info.base_name == MANIFEST]
-        return sorted(step_of(path.split("/")[-2]) for path in manifests)
+        return sorted(step_of(checkpoint) for checkpoint, file in self._held() if file == MANIFEST)
 
     def commit(self, snapshot: Snapshot, data: DataIdentity) -> str:
         """See `CheckpointStore`."""
@@ -66,11 +65,10 @@ class ObjectStore(CheckpointStore):
     def sweep(self) -> None:
         """See `CheckpointStore`."""
         _sweep_scratch()
-        whole = set(self.steps())
-        names = {info.path.split("/")[-2] for info in self._entries() if info.type == pyarrow.fs.FileType.File}
-        for name in names:
-            if name.startswith(PREFIX) and step_of(name) not in whole:
-                self._files.delete_dir(f"{self._root}/{name}")
+        held = self._held()
+        whole = {checkpoint for checkpoint, file in held if file == MANIFEST}
+        for checkpoint in {checkpoint for checkpoint, _ in held} - whole:
+            self._files.delete_dir(f"{self._root}/{checkpoint}")
 
     def probe(self) -> None:
         """See `CheckpointStore`."""
@@ -95,10 +93,16 @@ class ObjectStore(CheckpointStore):
     def _path(self, step: int) -> str:
         return f"{self._root}/{PREFIX}{step:09d}"
 
-    def _entries(self) -> Sequence[pyarrow.fs.FileInfo]:
+    def _held(self) -> list[tuple[str, str]]:
+        """Return the names of checkpoints, whole or not, and of their files; others' files may lie below as well."""
         selector = pyarrow.fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-        entries: Sequence[pyarrow.fs.FileInfo] = patiently(lambda: self._files.get_file_info(selector))
-        return entries
+        infos = patiently(lambda: self._files.get_file_info(selector))
+        paths = [
+            info.path.removeprefix(f"{self._root}/").split("/")
+            for info in infos
+            if info.type == pyarrow.fs.FileType.File
+        ]
+        return [(path[0], path[1]) for path in paths if len(path) == 2 and is_checkpoint(path[0])]
 
 
 @contextmanager

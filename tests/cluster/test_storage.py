@@ -77,6 +77,17 @@ def test_a_checkpoint_without_manifest_is_none_and_is_swept_away(store, snapshot
     assert store.steps() == [12]
 
 
+def test_what_else_lies_there_is_no_checkpoint_and_stays(store, snapshot):
+    others = ["shards/manifest.json", "step_by_step/manifest.json", "other/step_000000099/manifest.json", "other/x"]
+    for path in others:
+        write(store, path)
+    store.commit(snapshot(12), DATA)
+    store.sweep()
+    assert store.steps() == [12]
+    assert last_whole(store, skipped=pytest.fail) == store.place_of(12)
+    assert set(others) <= set(files_of(store))
+
+
 @pytest.mark.parametrize("damage", ["cut", "alter", "remove"])
 def test_a_damaged_checkpoint_is_skipped_for_the_last_whole_one_and_said(store, snapshot, damage):
     store.commit(snapshot(12), DATA)
