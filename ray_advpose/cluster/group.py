@@ -116,9 +116,10 @@ class WorkerGroup:
         """Have the workers take a checkpoint at their next step and report that they were cut."""
         self._answer(self._mailbox.ask_to_stop.remote())
 
-    def is_taken(self) -> bool:
-        """Whether workers have taken the assignment."""
-        return bool(self._answer(self._mailbox.is_taken.remote()))
+    def is_at_work(self) -> bool:
+        """Whether workers have taken the assignment and still have their place; else new ones are waited for."""
+        taken, place = self._answer(self._mailbox.taken_in.remote())
+        return bool(taken) and (place is None or _state(place) == "CREATED")
 
     def go_on(self) -> None:
         """Answer the last report: continue."""

@@ -102,6 +102,7 @@ class Mailbox:
         self._era = 0
         self._taken: Assignment | None = None
         self._taken_era = 0
+        self._taken_in: Any = None
         self._workers = 0
         self._placement_groups: dict[str, Any] = {}
 
@@ -131,15 +132,16 @@ class Mailbox:
                     self._refuse(Refusal(f"{starts}; the last error: {self._last_error or 'unknown'}", False))
                     await self._changed.wait_for(self._can_be_taken)
             self._taken, self._taken_era, self._workers = self._assignment, self._era, workers
+            self._taken_in = placement_group
             return self._taken
 
     async def taken_assignment(self) -> Assignment | None:
         """Return what rank 0 was given last, for the other ranks."""
         return self._taken
 
-    async def is_taken(self) -> bool:
-        """Return whether a worker group has taken the current assignment."""
-        return self._taken_era == self._era
+    async def taken_in(self) -> tuple[bool, Any]:
+        """Return whether workers have taken the current assignment, and the placement group of those who did last."""
+        return self._taken_era == self._era, self._taken_in
 
     async def stop_wanted(self) -> bool:
         """Return whether the trial has asked to stop."""

@@ -16,7 +16,8 @@ from ray_advpose.search.budget import Meter
 from ray_advpose.search.stop_board import StopBoard
 
 # A checkpoint needs a step to end, and perhaps a validation; who has not answered by then is left where it was last.
-_PATIENCE_S = 300.0
+# Below what the heads of launch/cluster leave a job that is stopped, 300 s, so that the end is told and copied.
+_PATIENCE_S = 200.0
 # Looking through all trials takes longer the more there are.
 _LOOK_EVERY_S = 0.3
 _HURRY = "Ctrl-C or SIGTERM ends at once"

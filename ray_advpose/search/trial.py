@@ -191,7 +191,7 @@ class JointTrainingTrial(tune.Trainable):
     def _pass_on_a_stop(self) -> None:
         if self._board.asked():
             self._group.ask_to_stop()
-            if not self._group.is_taken():
+            if not self._group.is_at_work():
                 raise _NobodyTrainsError
 
     def _stand_still(self) -> None:
