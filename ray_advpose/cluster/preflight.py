@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray._private.state import state as cluster_state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_advpose.cluster.runtime import HEAD
@@ -21,7 +23,8 @@ from ray_advpose.cluster.software import software
 from ray_advpose.data.shards import ShardSet, read_persons
 from ray_advpose.errors import UserError
 
-_TIMEOUT_S = 120.0
+# Longer than a store that fails is asked for a shard, so that the node can say what is wrong with it.
+_TIMEOUT_S = 300.0
 _GPU_TIMEOUT_S = 60.0
 _MAX_SKEW_S = 5.0
 _LEAST_SHARED_MEMORY = 256 << 20
@@ -68,16 +71,14 @@ def examine_cluster(data: str, fingerprint: str, output: Path, needed_bytes: int
     note.mkdir()
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        look = ray.remote(num_cpus=0, max_retries=0)(_look)
-        strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
         asked = [
-            look.options(scheduling_strategy=there).remote(
-                data, fingerprint, note, needed_bytes, bool(node["Resources"].get("GPU"))
-            )
-            for node, there in zip(nodes, strategies, strict=True)
+            # On a node that is drained nothing new is started.
+            _on(node, _look).remote(data, fingerprint, note, needed_bytes, bool(node["Resources"].get("GPU")))
+            if _stays(node)
+            else None
+            for node in nodes
         ]
-        asked_at = time.time()
-        return [_answer(node, answer, note, asked_at) for node, answer in zip(nodes, asked, strict=True)]
+        return [_answer(node, answer, note) for node, answer in zip(nodes, asked, strict=True)]
     finally:
         shutil.rmtree(note, ignore_errors=True)
 
@@ -92,16 +93,23 @@ def check_fit(reports: Sequence[NodeReport]) -> None:
         raise UserError("\n".join(["the cluster is not fit for this search:", *problems]))
 
 
-def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at: float) -> NodeReport:
-    name = str(node["NodeManagerAddress"])
-    resources = node["Resources"]
-    assert isinstance(resources, dict)
+def _on(node: Mapping[str, Any], function: Callable[..., Any]) -> Any:
+    """Return a function to be called on a node."""
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there)
+
+
+def _answer(node: Mapping[str, Any], asked: ray.ObjectRef | None, note: Path) -> NodeReport:
+    name, resources = str(node["NodeManagerAddress"]), node["Resources"]
+    if asked is None:
+        return NodeReport(name, {}, ["it is being drained, and was not asked"])
     try:
-        checks, versions, gpus, clock = ray.get(asked, timeout=_TIMEOUT_S)
+        checks, versions, gpus = ray.get(asked, timeout=_TIMEOUT_S)
+        skew = _skew(node)
     except ray.exceptions.RayError as error:
-        if not _is_alive(node):
+        if not _stays(node):
             # Nothing is started on it any more, so that it can be no problem.
-            return NodeReport(name, {}, ["it went while it was asked"])
+            return NodeReport(name, {}, ["it went, or was about to go, while it was asked"])
         if not isinstance(error, ray.exceptions.GetTimeoutError):
             first = str(error).strip().splitlines()[-1]
             return NodeReport(name, {"package": f"the package does not run there: {first}"}, [])
@@ -115,8 +123,6 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
         for package, wanted in {**software(), "python": platform.python_version()}.items()
         if versions.get(package) != wanted
     )
-    # It looked at its clock at some moment in between.
-    skew = max(0.0, asked_at - clock, clock - time.time())
     checks["clock"] = f"its clock differs by {skew:.1f} s; synchronise it" if skew > _MAX_SKEW_S else ""
     written = note / str(versions["written"])
     checks["storage is shared"] = (
@@ -125,8 +131,20 @@ def _answer(node: dict[str, object], asked: ray.ObjectRef, note: Path, asked_at:
     return NodeReport(name, checks, _remarks(node, resources))
 
 
-def _is_alive(node: dict[str, object]) -> bool:
-    return any(each["NodeID"] == node["NodeID"] and each["Alive"] for each in ray.nodes())
+def _skew(node: Mapping[str, Any]) -> float:
+    """Return by how many seconds a node's clock and ours differ at least; a process that answers is there by now."""
+    before = time.time()
+    there = float(ray.get(_on(node, _clock).remote(), timeout=_TIMEOUT_S))
+    return max(0.0, before - there, there - time.time())
+
+
+def _clock() -> float:
+    return time.time()
+
+
+def _stays(node: Mapping[str, Any]) -> bool:
+    alive = any(each["NodeID"] == node["NodeID"] and each["Alive"] for each in ray.nodes())
+    return alive and node["NodeID"] not in cluster_state.get_draining_nodes()
 
 
 def _gpu_problem(announced: int, found: int | str) -> str:
@@ -137,7 +155,7 @@ def _gpu_problem(announced: int, found: int | str) -> str:
     )
 
 
-def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
+def _remarks(node: Mapping[str, Any], resources: Mapping[str, float]) -> list[str]:
     here = node["NodeID"] == ray.get_runtime_context().get_node_id()
     if here and HEAD not in resources:
         return [
@@ -149,8 +167,8 @@ def _remarks(node: dict[str, object], resources: dict[str, float]) -> list[str]:
 
 def _look(
     data: str, fingerprint: str, note: Path, needed_bytes: int, has_gpus: bool
-) -> tuple[dict[str, str], dict[str, str], int | str, float]:
-    """Look around on a node; returns what is wrong, its versions and what it wrote, torch's GPUs, and its clock."""
+) -> tuple[dict[str, str], dict[str, str], int | str]:
+    """Look around on a node; returns what is wrong, its versions and what it wrote, and torch's GPUs."""
     checks = {"data": _data_problem(data, fingerprint)}
     token = uuid.uuid4().hex
     try:
@@ -172,7 +190,7 @@ def _look(
         else ""
     )
     versions = {**software(), "python": platform.python_version(), "written": token}
-    return checks, versions, _gpus() if has_gpus else 0, time.time()
+    return checks, versions, _gpus() if has_gpus else 0
 
 
 def _gpus() -> int | str:

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ray_advpose.cluster.layout import Node, local_cpus, plan_layout
+from ray_advpose.cluster.object_store import ObjectStore
 from ray_advpose.cluster.runtime import cluster_nodes
 from ray_advpose.data.shards import ShardSet
+from ray_advpose.errors import UserError
 from ray_advpose.report.plan_table import plan_rows
+from ray_advpose.search.mirror_fetch import mirror_of
 from ray_advpose.search.plan import make_plan
 from ray_advpose.search.session import Means, examined, ray_for
 from ray_advpose.search.speed import calibrated_speed, recorded_speed
@@ -67,12 +70,24 @@ def show_check(search: Search, output: Path, means: Means) -> int:
     """Print what every node of the cluster says to a search, and return the command's exit code."""
     with ray_for(search, means.address):
         reports, nodes = examined(search, output), cluster_nodes()
+    copy = means.storage or mirror_of(output)
+    copy_problem = "" if copy is None else _copy_problem(copy)
     table = Table("node", "check", "", title=f"Is the cluster fit for {output}?", title_justify="left", box=box.SIMPLE)
     for report in reports:
         for check, problem in report.checks.items():
             table.add_row(report.node, check, problem or "good")
         for remark in report.remarks:
             table.add_row(report.node, "remark", remark)
+    if copy is not None:
+        table.add_row("this machine", "copy", copy_problem or "good")
     Console().print(table)
     plan_layout(search.config, search.trials, nodes, means.at_once)
-    return 2 if any(report.problems for report in reports) else 0
+    return 2 if copy_problem or any(report.problems for report in reports) else 0
+
+
+def _copy_problem(place: str) -> str:
+    try:
+        ObjectStore(place).probe()
+    except (UserError, OSError) as error:
+        return f"it cannot be kept up to date: {error}; name another --storage, or see to the credentials"
+    return ""

@@ -129,6 +129,26 @@ def test_nodes_and_the_driver_may_go_and_nothing_that_was_finished_is_run_again(
     assert all("finished" in row for row in rows)
 
 
+def test_a_search_whose_machine_goes_need_not_be_waited_for(tmp_path, people, command, undisturbed):
+    with local_nodes(cpus=1) as nodes:
+        found, cluster = tmp_path / "found", ("--cluster", nodes.address)
+        search = start(*command, *cluster, cwd=tmp_path)
+        wait_for(lambda: trained(found), search)
+        nodes.drain(nodes.ids[0], deadline_s=100)
+        code, output = run("tune.py", "--check", "--data", people, "--out", "other", *cluster, *LONG, cwd=tmp_path)
+        assert code == 0, output
+        assert "it is being drained, and was not asked" in " ".join(output.replace("│", " ").split())
+        nodes.remove(nodes.ids[0])
+        search.send_signal(signal.SIGTERM)
+        output, _ = search.communicate(timeout=100)
+        assert search.returncode == 143, output
+        assert f"cut by SIGTERM; go on with: python launch/tune.py --resume {found}" in output
+        nodes.add()
+        code, output = run("tune.py", "--resume", "found", *cluster, cwd=tmp_path, timeout_s=400)
+        assert code == 0, output
+    assert histories(found) == undisturbed
+
+
 def test_every_node_is_asked_whether_it_is_fit(tmp_path, people):
     with local_nodes(cpus=1) as nodes:
         arguments = ["--data", people, "--out", "found", "--cluster", nodes.address, *LONG]
