@@ -17,6 +17,9 @@ EXPERIMENT, RUNS = "experiment.json", "runs"
 TUNING_SEED = 1000
 """No arm is trained with it: what was tuned on a seed would suit that seed."""
 
+_MAY_GROW = ("arms", "seeds")
+"""Runs of more of these stand beside those there are; anything else would change what these were."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -77,15 +80,22 @@ def result_of(folder: Path, run_name: str) -> dict[str, Any]:
 
 
 def begin(experiment: Experiment, output: Path) -> None:
-    """Write an experiment into its folder, or check that it is the one there; `UserError` if it is not."""
+    """Write an experiment into its folder, or check that it is the one there, but for more arms and seeds.
+
+    Raises:
+        UserError: It is another one.
+    """
     path = output / EXPERIMENT
     wanted = json.loads(json.dumps(asdict(experiment)))
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = asdict(read_experiment(output))
         for name, value in wanted.items():
-            if found.get(name) != value:
-                raise UserError(f"{path} has another {name}; name another --out, or give what it was begun with")
-        return
+            grown = name in _MAY_GROW and set(found[name]) <= set(value)
+            if found[name] != value and not grown:
+                more = " or more" if name in _MAY_GROW else ""
+                raise UserError(f"{path} was begun with other {name}; name another --out, or give the same{more}")
+        if found == wanted:
+            return
     output.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(wanted, indent=1), encoding="utf-8")

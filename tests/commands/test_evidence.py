@@ -148,7 +148,18 @@ def test_two_do_not_train_in_one_folder(people, refused, tmp_path):
         assert "another process is training" in refused("evidence.py", "--data", people, *FIELDS, "--out", "found")
 
 
-def test_another_experiment_is_not_mixed_in(people, refused, tmp_path):
-    command = ("--data", people, *FIELDS, *ARMS, "--out", "found", "--minutes", "0")
-    assert run("evidence.py", *command, cwd=tmp_path)[0] == 75
-    assert "has another seeds" in refused("evidence.py", *command, "--seeds", "2")
+def test_arms_and_seeds_may_be_added_but_nothing_else_changed(people, refused, tmp_path):
+    command = ("--data", people, *FIELDS, "--parallel", "2", "--out", "found")
+    one, more = ("--arms", "random", "--seeds", "1"), ("--arms", "random,aho", "--seeds", "2")
+    code, output = run("evidence.py", *command, *one, cwd=tmp_path)
+    assert code == 0, output
+    before = of_folder(tmp_path / "found")
+    code, output = run("evidence.py", *command, *more, cwd=tmp_path)
+    assert code == 0, output
+    after = of_folder(tmp_path / "found")
+    assert len(after) == 4 * len(before)
+    assert before.items() <= after.items()
+    arms = json.loads((tmp_path / "found" / "evidence.json").read_text())["sizes"]["120"]
+    assert {arm: list(found["seeds"]) for arm, found in arms.items()} == {"random": ["0", "1"], "aho": ["0", "1"]}
+    assert "begun with other arms; name another --out" in refused("evidence.py", *command, *one)
+    assert "begun with other config" in refused("evidence.py", *command, *more, "--set", "optim.joint_lr=0.001")
