@@ -82,7 +82,7 @@ def alone_in(output: Path) -> Iterator[None]:
     """Be the only process that trains in a folder for the time being; ends with the process, whatever ends that.
 
     Raises:
-        UserError: Another process does.
+        UserError: Another process does, or the folder's file system has no locks.
     """
     output.mkdir(parents=True, exist_ok=True)
     with (output / ".lock").open("w") as lock:
@@ -90,6 +90,8 @@ def alone_in(output: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is training in {output}") from None
+        except OSError as error:
+            raise UserError(f"{output} cannot be locked: {error.strerror}; its file system must allow that") from None
         yield
 
 

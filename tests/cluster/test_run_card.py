@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ray_advpose.cluster.run_card import RunCard, check_allowed, check_continues, has_run, read_card
+from ray_advpose.cluster.run_card import RunCard, alone_in, check_allowed, check_continues, has_run, read_card
 from ray_advpose.cluster.storage import store_at
 from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shard_writer import write_shards
@@ -98,6 +101,15 @@ def test_other_images_need_to_be_allowed(trained, shards):
     other = replace(other, manifest=other.manifest.model_copy(update={"canvas": canvas}))
     with pytest.raises(UserError, match="box_px = 48, this run's data has 40"):
         check_continues(folder, config, (), other, allow=("data",))
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    with pytest.raises(UserError, match="run cannot be locked: No locks available"), alone_in(tmp_path / "run"):
+        pass
 
 
 def test_only_fields_and_data_can_be_allowed():
