@@ -1,9 +1,9 @@
-"""Trials whose settings are known, given to Tune one after the other."""
+"""Trials given to Tune one after the other, under numbers; here those whose settings are known beforehand."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,14 @@ class ListedTrials(SearchAlgorithm):
         Raises:
             UserError: Tune could not read its record and would begin anew beside what was trained.
         """
-        if self._goes_on:
-            raise UserError(f"{self._experiment.path}: Tune cannot read its newest record, experiment_state-*.json")
+        check_begins(self._experiment, self._goes_on)
 
     def next_trial(self) -> Trial | None:
         """Return the next trial, None after the last."""
         if self.is_finished():
             return None
         number, self._made = self._made, self._made + 1
-        spec = {**self._experiment.spec, "config": {"overrides": dict(self._overrides[number])}}
-        return _create_trial_from_spec(spec, self._parser, experiment_tag=str(number), trial_id=f"{_NAME}_{number:05d}")
+        return make_trial(self._experiment, self._parser, number, self._overrides[number])
 
     def is_finished(self) -> bool:
         """Whether all trials have been made."""
@@ -71,18 +69,50 @@ class ListedTrials(SearchAlgorithm):
 
     def has_checkpoint(self, dirpath: str) -> bool:
         """Whether there is a record of a former process."""
-        return bool(self._records(dirpath))
+        return bool(_records(dirpath))
 
     def save_to_dir(self, dirpath: str, session_str: str) -> None:
         """See `SearchAlgorithm`; what Tune records of its trials says which have been made."""
 
     def restore_from_dir(self, dirpath: str) -> None:
         """Go on after the trials that Tune knows of."""
-        known = json.loads(self._records(dirpath)[-1].read_text(encoding="utf-8"))["trial_data"]
-        names = [json.loads(trial)["trial_id"] for trial, _ in known]
-        self._made = max((trial_number(name) + 1 for name in names), default=0)
+        self._made = made_before(recorded_trials(dirpath))
 
-    @staticmethod
-    def _records(folder: str) -> list[Path]:
-        # Their names hold the time.
-        return sorted(Path(folder).glob("experiment_state-*.json"))
+
+def check_begins(experiment: Experiment, goes_on: bool) -> None:
+    """Check that a search which Tune is about to begin has not been begun before.
+
+    Raises:
+        UserError: Tune could not read its record and would begin anew beside what was trained.
+    """
+    if goes_on:
+        raise UserError(f"{experiment.path}: Tune cannot read its newest record, experiment_state-*.json")
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a search's trial."""
+    return f"{_NAME}_{number:05d}"
+
+
+def make_trial(experiment: Experiment, parser: Any, number: int, overrides: Mapping[str, Any]) -> Trial:
+    """Return a new trial of a search, by its number and its settings."""
+    spec = {**experiment.spec, "config": {"overrides": dict(overrides)}}
+    return _create_trial_from_spec(spec, parser, experiment_tag=str(number), trial_id=trial_name(number))
+
+
+def recorded_trials(folder: str) -> dict[str, str]:
+    """Return the trials that Tune knows of in its newest record, and their states; none where there is no record."""
+    records = _records(folder)
+    known = json.loads(records[-1].read_text(encoding="utf-8"))["trial_data"] if records else []
+    trials = [json.loads(trial) for trial, _ in known]
+    return {trial["trial_id"]: trial["status"] for trial in trials}
+
+
+def made_before(trials: Iterable[str]) -> int:
+    """Return how many trials have been made, by the names of those that are known."""
+    return max((trial_number(name) + 1 for name in trials), default=0)
+
+
+def _records(folder: str) -> list[Path]:
+    # Their names hold the time.
+    return sorted(Path(folder).glob("experiment_state-*.json"))

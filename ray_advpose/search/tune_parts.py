@@ -8,11 +8,12 @@ from typing import Any
 
 from ray.tune.experiment import Experiment
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm, Searcher, SearchGenerator
+from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm
 
 from ray_advpose.config import Config
 from ray_advpose.search.domains import AnyDomain, Choice, LogUniform
 from ray_advpose.search.exploiting_scheduler import ExploitingScheduler
+from ray_advpose.search.found_trials import FoundTrials
 from ray_advpose.search.lineage import LINEAGE
 from ray_advpose.search.listed_trials import ListedTrials
 from ray_advpose.search.remembered import DECISIONS, RememberedScheduler
@@ -73,29 +74,7 @@ def make_searcher(
         sampler=TPESampler(seed=search.config.run.seed),
     )
     trials = search.trials if most is None else min(most, search.trials)
-    return _FoundTrials(ConcurrencyLimiter(searcher, max_concurrent=slots), trials)
-
-
-class _FoundTrials(SearchGenerator):
-    """Asks a searcher for so many trials, also where a former start of the search was to make more or fewer."""
-
-    def __init__(self, searcher: Searcher, trials: int) -> None:
-        super().__init__(searcher)
-        self._wanted = trials
-
-    def add_configurations(self, experiments: Any) -> None:
-        super().add_configurations(experiments)
-        self._total_samples = self._wanted
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self._total_samples = self._wanted
-
-    def restore_from_dir(self, dirpath: str) -> None:
-        # The number of trials at a time is of the cluster that there was then.
-        slots = self.searcher.max_concurrent
-        super().restore_from_dir(dirpath)
-        self.searcher.max_concurrent = slots
+    return FoundTrials(experiment, ConcurrencyLimiter(searcher, max_concurrent=slots), trials, goes_on)
 
 
 def _distribution(domain: AnyDomain) -> Any:

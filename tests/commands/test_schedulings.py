@@ -55,6 +55,26 @@ def test_a_search_of_its_kind(tmp_path, people, fields, scheduling, draw):
         assert len(stopped) == endings.count("stopped early")
 
 
+def test_what_optuna_finds_goes_on_elsewhere(tmp_path, people):
+    write_space(tmp_path, NUMBERS, "RunAll()", "'optuna'")
+    fast = settings(stages__pose_epochs=1, stages__joint_epochs=1)
+    command = ("tune.py", "--data", people, "--search", "space.py", "--out", "found", *fast)
+    code, output = run(*command, "--max-trials", "2", cwd=tmp_path)
+    assert code == 0, output
+    (tmp_path / "found").rename(tmp_path / "moved")
+    code, output = run("tune.py", "--resume", "moved", "--plan", cwd=tmp_path)
+    assert code == 0, output
+    code, output = run("tune.py", "--resume", "moved", cwd=tmp_path)
+    assert code == 0, output
+    assert not (tmp_path / "found").exists()
+    names = [f"trial_{number:05d}" for number in range(4)]
+    assert sorted(path.name for path in (tmp_path / "moved" / "trials").iterdir()) == names
+    table = (tmp_path / "moved" / "ranked.md").read_text()
+    assert table.count("| finished |") == 4
+    code, output = run("report.py", "moved", cwd=tmp_path)
+    assert code == 0, output
+
+
 def test_a_structural_copy_has_its_heads_mapped(tmp_path, people):
     fields = (
         '{"asr.scale_bins": Choice((3, 5, 7)), "aho.grid_width": Choice((2, 4)), "reward.alpha": Uniform(0.1, 0.5)}'
