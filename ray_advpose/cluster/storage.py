@@ -16,6 +16,7 @@ from ray_advpose.cluster.checkpoint_store import PARTIAL, CheckpointStore, Folde
 from ray_advpose.cluster.object_store import ObjectStore, downloaded
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import DataIdentity, OtherVersionError, Snapshot, read_manifest, write_checkpoint
+from ray_advpose.training.schedule import Schedule
 
 
 def store_at(place: str) -> CheckpointStore:
@@ -67,6 +68,27 @@ def last_between(store: CheckpointStore, after: int, before: int) -> str | None:
             return place
         # Cut off while it was written; the one before it serves as well.
     return None
+
+
+def last_untold(store: CheckpointStore, schedule: Schedule, held: int, reported: int) -> str | None:
+    """Return the last checkpoint before the end of the epoch that follows the last report; None if there is none.
+
+    That epoch's end is left out, and what comes after: the population has not been told of it.
+
+    Args:
+        store: A trial's checkpoints.
+        schedule: The trial's.
+        held: Step of the checkpoint that the trial would go on from without.
+        reported: Steps done at the last report; 0 before the first.
+    """
+    if reported >= schedule.total_steps:
+        return None
+    found = last_between(store, held, schedule.epoch_end(reported))
+    taken_over = schedule.spans[0].end_step
+    if found is None and not reported and taken_over < schedule.total_steps:
+        # Who has taken over another's stage 1 begins behind it.
+        found = last_between(store, taken_over, schedule.epoch_end(taken_over))
+    return found
 
 
 def step_at(place: str) -> int:

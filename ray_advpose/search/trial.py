@@ -21,7 +21,7 @@ from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.layout import MAX_SLOTS
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.run_files import read_history
-from ray_advpose.cluster.storage import is_whole, last_between, step_at, still_there
+from ray_advpose.cluster.storage import is_whole, last_untold, step_at, still_there
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import config_from_dict
 from ray_advpose.search.endings import ENDINGS, FINISHED, STOPPED, read_endings
@@ -201,16 +201,10 @@ class JointTrainingTrial(tune.Trainable):
             time.sleep(_LOOK_EVERY_S)
 
     def _furthest(self) -> str | None:
-        """Return the last checkpoint before the end of the epoch that follows the last report; None without one.
-
-        That epoch's end is left out, and what comes after: the population has not been told of it.
-        """
-        schedule = self._schedule()
-        if self._reported >= schedule.total_steps:
-            return None
-        place = checkpoints_of(Path(self._constants.experiment), self.trial_id, self._generation)
-        held = step_at(self._checkpoint) if self._checkpoint else 0
-        return last_between(FolderStore(place), held, schedule.epoch_end(self._reported))
+        store = FolderStore(checkpoints_of(Path(self._constants.experiment), self.trial_id, self._generation))
+        return last_untold(
+            store, self._schedule(), step_at(self._checkpoint) if self._checkpoint else 0, self._reported
+        )
 
     def _schedule(self) -> Schedule:
         config = config_from_dict(self._resolved, f"trial {self.trial_id}")

@@ -16,6 +16,7 @@ from ray_advpose.cluster.storage import (
     is_whole,
     keep_checkpoints,
     last_between,
+    last_untold,
     last_whole,
     share_checkpoint,
     still_there,
@@ -23,6 +24,7 @@ from ray_advpose.cluster.storage import (
 )
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import MANIFEST, read_manifest, write_checkpoint
+from ray_advpose.training.schedule import make_schedule
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -86,6 +88,31 @@ def test_what_else_lies_there_is_no_checkpoint_and_stays(store, snapshot):
     assert store.steps() == [12]
     assert last_whole(store, skipped=pytest.fail) == store.place_of(12)
     assert set(others) <= set(files_of(store))
+
+
+@pytest.mark.parametrize(
+    ("steps", "held", "reported", "expected"),
+    [
+        ((), 0, 0, None),
+        ((3, 7), 0, 0, 7),
+        ((3, 10), 0, 0, 3),  # the end of an epoch is still to be told
+        ((13, 17, 20), 10, 10, 17),
+        ((10,), 10, 10, None),
+        ((21,), 0, 0, 21),  # of one that took over a stage 1 of 20 steps, within its first epoch
+        ((22,), 0, 0, None),
+        ((44,), 44, 44, None),
+    ],
+)
+def test_a_trial_goes_on_from_the_last_checkpoint_of_the_epoch_that_is_yet_to_be_told(
+    store, snapshot, tiny_config, steps, held, reported, expected
+):
+    stages = {"stages.pose_epochs": 2, "stages.pretrain_epochs": 1, "stages.pretrain_images": 24}
+    schedule = make_schedule(tiny_config.replaced({**stages, "stages.joint_epochs": 2}), train_images=120)
+    assert [span.end_step for span in schedule.spans] == [20, 22, 42]
+    for step in steps:
+        store.commit(snapshot(step), DATA)
+    found = last_untold(store, schedule, held, min(reported, 42))
+    assert found == (None if expected is None else store.place_of(expected))
 
 
 @pytest.mark.parametrize("damage", ["cut", "alter", "remove"])
