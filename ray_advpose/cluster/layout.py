@@ -17,6 +17,7 @@ from ray_advpose.errors import UserError
 
 # Each running trial holds a share of the head node, and Ray Train needs a thousandth of it besides.
 MAX_SLOTS = 20
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ def plan_layout(config: Config, trials: int, nodes: Sequence[Node], at_once: int
 
 
 def _workers_on(node: Node, cpus: float, gpus: float) -> int:
-    return math.floor(min(node.cpus / cpus, node.gpus / gpus if gpus else math.inf))
+    by_cpus = math.floor(node.cpus / cpus)
+    if not gpus:
+        return by_cpus
+    # Ray takes a share of a GPU from one of them.
+    by_gpus = math.floor(node.gpus) * math.floor(1 / gpus + _ROUNDING) if gpus < 1 else math.floor(node.gpus / gpus)
+    return min(by_cpus, by_gpus)
 
 
 def _has(nodes: Sequence[Node]) -> str:

@@ -145,7 +145,7 @@ def make_plan(
         cluster_gpus=cluster["gpus"],
         joint_share=share,
         checkpoint_bytes=checkpoint,
-        disk_bytes=round(_checkpoints(search, trials, older_best=0.5) * checkpoint),
+        disk_bytes=round(_checkpoints(search, trials, 0.5, _within_an_epoch(config, images, speed)) * checkpoint),
         data_bytes=sum(shard.bytes for shard in shards.manifest.shards),
         images_per_s={} if speed is None else dict(speed.images_per_s),
         speed_source="" if speed is None else speed.source,
@@ -196,7 +196,8 @@ def devices_of(config: Config) -> float:
 
 def disk_needed(search: Search) -> int:
     """Return the bytes of all checkpoints of a search in the end, at most."""
-    return round(_checkpoints(search, search.trials, older_best=1.0) * _checkpoint_bytes(search))
+    within = search.config.run.keep_last_checkpoints
+    return round(_checkpoints(search, search.trials, older_best=1.0, within=within) * _checkpoint_bytes(search))
 
 
 def _checkpoint_bytes(search: Search) -> int:
@@ -213,18 +214,28 @@ def _trials_that_share_stage_1(search: Search, trials: int, slots: int) -> set[i
     return {place for place, key in enumerate(keys) if place >= slots and key in keys[:place]}
 
 
-def _checkpoints(search: Search, trials: int, older_best: float) -> float:
+def _within_an_epoch(config: Config, images: Mapping[str, int], speed: Speed | None) -> int:
+    """Return how many checkpoints within its last epoch a trial has in the end; none if its speed is not known."""
+    if speed is None:
+        return 0
+    last = Stage.JOINT.label
+    epoch_s = images[last] / config.stages.joint_epochs / speed.images_per_s[last]
+    return min(config.run.keep_last_checkpoints, math.floor(epoch_s / config.run.checkpoint_every_s))
+
+
+def _checkpoints(search: Search, trials: int, older_best: float, within: int) -> float:
     """Count the checkpoints there are in the end.
 
     Args:
         search: Whose.
         trials: How many are trained.
         older_best: Share of the trials whose best is older than the last ones that are kept.
+        within: Of each trial, those taken within an epoch.
     """
     config = search.config
     epochs = sum((config.stages.pose_epochs, config.stages.pretrain_epochs, config.stages.joint_epochs))
     ends = math.ceil(epochs / config.run.checkpoint_every_epochs)
-    of_trial = min(ends, config.run.keep_last_checkpoints + older_best)
+    of_trial = min(ends, config.run.keep_last_checkpoints + older_best) + within
     keys = Counter(pose_stage_key(config.replaced(each, "trial")) for each in search.overrides[:trials])
     shared = sum(count > 1 for count in keys.values())
     copy_of_the_best = 1

@@ -68,6 +68,11 @@ def test_gpus_bound_the_slots_too():
     assert plan_layout(config(2, gpus=1), trials=10, nodes=[Node(100, 5)]).slots == 2
 
 
+@pytest.mark.parametrize(("share", "trials"), [(0.6, 2), (0.5, 4), (0.4, 4), (0.3, 6), (0.1, 20), (1.5, 1), (2, 1)])
+def test_a_share_of_a_gpu_is_of_one_gpu(share, trials):
+    assert plan_layout(config(1, gpus=share), trials=100, nodes=[Node(100, 2)]).slots == trials
+
+
 def test_a_gpu_helps_only_beside_the_cpus_of_its_worker():
     nodes = [Node(8, 0), Node(1, 8)]
     assert plan_layout(config(1, gpus=1), 4, nodes).slots == 1

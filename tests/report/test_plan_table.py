@@ -143,7 +143,9 @@ def test_the_disk_that_is_looked_for_is_that_of_the_plan(tiny_config, drawn_peop
     space = SearchSpace(ONE_STAGE_1, 5)
     search = new_search(tiny_config, drawn_people.place, space, 5, space.drawn(5, 0))
     plan = make_plan(search, drawn_people, TWO_AT_ONCE, CLUSTER, None, Budget())
-    assert plan.disk_bytes < disk_needed(search) <= 1.2 * plan.disk_bytes
+    # At most there are as many again from within an epoch.
+    within = 5 * search.config.run.keep_last_checkpoints * plan.checkpoint_bytes
+    assert plan.disk_bytes < disk_needed(search) - within <= 1.2 * plan.disk_bytes
     assert devices_of(search.config) == 1
 
 
