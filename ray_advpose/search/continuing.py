@@ -74,9 +74,17 @@ def continued(wanted: Search, held: Search, output: Path, allow: Collection[str]
         names = sorted({each.name for each in refused if not _never(each)})
         advice = f"name another --out{''.join(f', or add --allow-change {name}' for name in names)}"
         raise UserError("\n".join([f"{output} holds a search that differs from this one; {advice}:", *lines]))
+    _check_exploiting(wanted, held, output)
     # Trials that have been drawn stay as they are.
     allowed = sorted({*held.allowed, *(each.name for each in differences)})
     return replace(wanted, trials=held.trials, overrides=held.overrides, labels=held.labels, allowed=allowed)
+
+
+def _check_exploiting(wanted: Search, held: Search, output: Path) -> None:
+    """Check that trials which copy each other have a value of all that a copy may change; `UserError` if not."""
+    if isinstance(wanted.space.scheduling, Exploiting):
+        for name in sorted(wanted.space.fields.keys() - held.space.fields.keys()):
+            raise UserError(f"{output} was begun without {name} in its space, and its trials have no value of it")
 
 
 def _never(difference: Difference) -> bool:

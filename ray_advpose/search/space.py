@@ -101,7 +101,7 @@ class SearchSpace:
                 raise UserError(f"{source}: {name} = {domain!r} is no Choice, Uniform or LogUniform")
             if name.startswith(_FIXED):
                 raise UserError(f"{source}: {name} cannot be searched: machines and budget are planned for all trials")
-            for value in domain.extremes:
+            for value in (*domain.extremes, *_between(domain)):
                 base.replaced({name: value}, source)
             if self.draw == "grid" and not isinstance(domain, Choice):
                 raise UserError(f"{source}: draw = 'grid' needs a Choice for {name}, not {domain!r}")
@@ -125,6 +125,11 @@ class SearchSpace:
             arm_varies = name.endswith((".enabled", ".policy")) and len(set(domain.extremes)) > 1
             if arm_varies or (name == "optim.optimizer" and len(set(domain.extremes)) > 1):
                 raise UserError(f"{source}: {name} cannot be searched by trials that copy each other")
+
+
+def _between(domain: AnyDomain) -> list[float]:
+    """Return a value of a range that is no end of it, as a field of whole numbers would not take."""
+    return [] if isinstance(domain, Choice) else [domain.at(0.3819660)]
 
 
 def _check_extra(wanted: bool, package: str, why: str) -> None:
@@ -155,7 +160,9 @@ def load_space(path: Path, base: Config) -> SearchSpace:
     try:
         return _of_right_types(space, str(path)).checked(base, str(path))
     except UserError as error:
-        named = [name for name in lines if name in str(error) and name in base.flat()]
+        # What is wrong is named before what may have been meant.
+        wrong = str(error).partition("(did you mean")[0]
+        named = [name for name in lines if "." in name and re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", wrong)]
         line = f":{lines[max(named, key=len)]}" if named else ""
         raise UserError(str(error).replace(str(path), f"{path}{line}", 1)) from None
 

@@ -115,6 +115,14 @@ def test_another_space_is_refused_line_by_line_and_allowed_by_its_name(lay_out, 
     assert continued(wanted, held, OUTPUT, ["space"]) == replace(wanted, overrides=held.overrides, allowed=["space"])
 
 
+def test_trials_that_copy_each_other_get_no_field_that_they_have_no_value_of(lay_out):
+    copying = SearchSpace({"reward.alpha": ALPHA}, 4, Exploiting(("reward.alpha",)))
+    more = SearchSpace({**copying.fields, "reward.beta": ALPHA}, 4, Exploiting(("reward.alpha", "reward.beta")))
+    said = refusal(lay_out(more), lay_out(copying), ["space"])
+    assert said == f"{OUTPUT} was begun without reward.beta in its space, and its trials have no value of it"
+    assert continued(lay_out(copying), lay_out(more), OUTPUT, ["space"]).space == copying
+
+
 def test_other_data_is_refused_and_allowed_by_its_name(lay_out, other_people):
     held, wanted = lay_out(), lay_out(data=other_people)
     said = refusal(wanted, held)

@@ -69,6 +69,8 @@ def test_spaces_that_come_along_are_valid(name):
         ("{'reward.alpha': 1}", ["sets no SPACE", "dict"]),
         ("SearchSpace({'reward.alpha': Unifrom(0, 0.2)}, 2)", ["Unifrom"]),
         ("SearchSpace({'aho.grid_width': Choice((3, 99))}, 2)", ["aho.grid_width", "99"]),
+        ("SearchSpace({'asr.scale_bins': Uniform(5, 9)}, 2)", [".py:", "asr.scale_bins = 6.5", "integer"]),
+        ("SearchSpace({'asr.scale_bins': Uniform(5, 9)}, draw='optuna', trials=2)", ["asr.scale_bins = 6.5"]),
         ("SearchSpace({'aho.grid_width': Choice((3, 4))}, 0)", ["SPACE.trials = 0"]),
         ("SearchSpace({'aho.grid_width': Choice((3, 4))})", ["SPACE.trials = None"]),
         ("SearchSpace({}, 2)", ["SPACE.fields = {}", "expected a domain"]),
@@ -111,6 +113,26 @@ def test_a_bad_space_is_refused_by_file_field_and_value(tmp_path, text, words):
     with pytest.raises(UserError) as refused:
         load_space(path, QUICK)
     assert all(word in str(refused.value) for word in [str(path), *words])
+
+
+@pytest.mark.parametrize(("name", "line"), [("reward.alhpa", 7), ("optim.pose_lr", 7), ("optim.joint_lr", 4)])
+def test_what_is_wrong_is_named_with_its_own_line(tmp_path, name, line):
+    """Not with that of a name which it resembles."""
+    lines = [
+        "SPACE = SearchSpace(",
+        "    {",
+        "        'reward.alpha': Uniform(0.1, 0.2),",
+        "        'optim.joint_lr': Choice((1e-3,)),",
+        "    },",
+        "    2,",
+        f"    Exploiting(({name!r},)),",
+        ")",
+    ]
+    path = tmp_path / "bad.py"
+    path.write_text(IMPORTS + "\n".join(lines))
+    with pytest.raises(UserError) as refused:
+        load_space(path, QUICK)
+    assert str(refused.value).startswith(f"{path}:{IMPORTS.count(chr(10)) + line}: ")
 
 
 def test_a_grid_is_all_combinations():
