@@ -17,8 +17,8 @@ from ray_advpose.training.checkpoint import DataIdentity, Snapshot
 class CheckpointSaver:
     """Rank 0's writer of checkpoints.
 
-    In the background only the newest snapshot waits: if storage is slower than checkpoints come, the
-    ones between are left out, and training does not stand still.
+    In the background only the newest snapshot waits, behind the best epoch's end if that waits as well:
+    if storage is slower than checkpoints come, the others are left out, and training does not stand still.
 
     Args:
         store: Where they go.
@@ -47,7 +47,8 @@ class CheckpointSaver:
         self._on_written = on_written
         self._last: str | None = None
         self._changed = threading.Condition()
-        self._waiting: Snapshot | None = None
+        self._taken: set[int] = set()
+        self._waiting: list[Snapshot] = []
         self._writing = False
         self._closed = False
         self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
@@ -57,12 +58,12 @@ class CheckpointSaver:
     def waits(self) -> bool:
         """Whether a snapshot waits for the one before it to be written."""
         with self._changed:
-            return self._waiting is not None
+            return bool(self._waiting)
 
     def drop(self) -> None:
         """Forget what waits; what is being written comes to its end."""
         with self._changed:
-            self._waiting = None
+            self._waiting = []
 
     def close(self) -> None:
         """Wait until everything is written."""
@@ -74,30 +75,37 @@ class CheckpointSaver:
     def save(self, snapshot: Snapshot) -> None:
         """Have a checkpoint written in the background; a failure is logged, and training goes on."""
         with self._changed:
-            self._waiting = snapshot
+            self._waiting = [*self._still_needed(snapshot), snapshot]
             self._changed.notify_all()
 
     def save_now(self, snapshot: Snapshot) -> str:
-        """Write a checkpoint and return its place once it is whole.
+        """Write a checkpoint, after the best epoch's end if that waits, and return its place once it is whole.
 
         Raises:
             UserError: It cannot be written; says where the last whole one is.
         """
         with self._changed:
-            self._waiting = None
-            self._changed.wait_for(lambda: not self._writing)
+            self._waiting = self._still_needed(snapshot)
+            self._changed.wait_for(lambda: not self._waiting and not self._writing)
         try:
             return self._commit(snapshot, lambda place: None)
         except OSError as error:
             raise UserError(self._failure(snapshot, error)) from None
 
+    def _still_needed(self, newest: Snapshot) -> list[Snapshot]:
+        """Note a new snapshot and return what has to be written before it: the best epoch's end, if that waits."""
+        # An epoch's end of which no snapshot was taken may be better still.
+        self._taken.add(newest.step)
+        best = next((step for step in newest.epoch_ends if step in self._taken), newest.step)
+        return [each for each in self._waiting if each.step == best < newest.step]
+
     def _write_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-                snapshot, self._waiting = self._waiting, None
-                if snapshot is None:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
                     return
+                snapshot = self._waiting.pop(0)
                 self._writing = True
             try:
                 self._commit(snapshot, self._on_saved)

@@ -63,6 +63,44 @@ def test_a_checkpoint_that_counts_is_waited_for_and_comes_last(tmp_path, snapsho
     assert [place[-1] for place in saved] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("taken", "written"),
+    [
+        ([(2, [2]), (3, [2]), (4, [2, 4]), (5, [2, 4])], [1, 2, 5]),
+        ([(2, [2]), (3, [2]), (4, [4, 2])], [1, 4]),
+        # Of the epoch that ended at step 3, the best, no snapshot was taken.
+        ([(2, [2]), (4, [3, 2, 4]), (5, [3, 2, 4])], [1, 2, 5]),
+        # The first was better than all that wait.
+        ([(2, [1, 2]), (3, [1, 2])], [1, 3]),
+    ],
+)
+def test_the_best_of_the_epochs_ends_is_written_before_the_newest(tmp_path, snapshot, taken, written):
+    store, saved = store_at(str(tmp_path)), []
+    gate = Gate(store)
+    with checkpoint_saver(store, DATA, 2, saved.append, LOG) as saver:
+        saver.save(snapshot(1, [1] if 1 in taken[0][1] else []))
+        gate.begun.acquire()
+        for step, epoch_ends in taken:
+            saver.save(snapshot(step, epoch_ends))
+        gate.opened.release(len(written))
+    assert saved == [store.place_of(step) for step in written]
+    assert store.steps() == written
+
+
+def test_the_best_of_the_epochs_ends_is_written_before_a_checkpoint_that_counts(tmp_path, snapshot):
+    store, saved = store_at(str(tmp_path)), []
+    gate = Gate(store)
+    with checkpoint_saver(store, DATA, 2, saved.append, LOG) as saver:
+        saver.save(snapshot(1))
+        gate.begun.acquire()
+        saver.save(snapshot(2, [2]))
+        saver.save(snapshot(3, [2]))
+        gate.opened.release(3)
+        assert saver.save_now(snapshot(4, [2, 4])) == store.place_of(4)
+        assert store.steps() == [2, 4]
+    assert [place[-1] for place in saved] == ["1", "2"]
+
+
 def test_a_snapshot_is_of_its_moment(tmp_path, state, snapshot):
     store = store_at(str(tmp_path))
     weight = state.pose_net.state_dict()["stem.0.weight"]
