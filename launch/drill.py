@@ -91,8 +91,9 @@ def _faults(args: argparse.Namespace, total_steps: int) -> list[Fault]:
     kinds = [parse_fault(f"{name}@0").kind for name in args.kinds.split(",")] if args.kinds else list(Kind)
     given = [parse_fault(text) for text in args.fault]
     if args.cluster is not None:
-        if away := [kind for kind in (*(fault.kind for fault in given), *kinds) if kind.needs_own_nodes and args.kinds]:
-            raise UserError(f"{away[0]} takes a node away, which a drill does not do to a cluster of yours")
+        asked = [*(fault.kind for fault in given), *(kinds if args.kinds else [])]
+        if away := [kind for kind in asked if kind.needs_own_nodes]:
+            raise UserError(f"{away[0]} ({away[0].meaning}) is what a drill does not do to a cluster of yours")
         kinds = [kind for kind in kinds if not kind.needs_own_nodes]
     for fault in given:
         if not 0 < fault.step < total_steps:

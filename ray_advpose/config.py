@@ -60,6 +60,13 @@ class Config(Section):
             )
         if self.run.cuda_graphs and self.run.num_workers > 1:
             raise ValueError(f"run.cuda_graphs is for one worker, not run.num_workers = {self.run.num_workers}")
+        half = self.run.precision == "bfloat16"
+        if half and self.run.sync_batchnorm and self.run.num_workers > 1 and not self.run.gpus_per_worker:
+            # Our own synchronised BatchNorm is for float32; torch's, on GPUs, takes both.
+            raise ValueError(
+                "run.precision = 'bfloat16' with run.sync_batchnorm is for GPUs,"
+                f" not run.gpus_per_worker = {self.run.gpus_per_worker:g}"
+            )
         finest = self.net.heatmap_px
         for field in ("grid_width", "grid_height"):
             if getattr(self.aho, field) > finest:

@@ -63,6 +63,10 @@ def test_rates_up_to_and_including_one_are_allowed(rate):
             ["net: blocks_per_unit = 3 is for hourglasses", "architecture = 'unet'"],
         ),
         ({"run.num_workers": 2, "run.cuda_graphs": True}, ["run.cuda_graphs is for one worker", "run.num_workers = 2"]),
+        (
+            {"run.num_workers": 2, "run.sync_batchnorm": True, "run.precision": "bfloat16"},
+            ["run.precision = 'bfloat16' with run.sync_batchnorm is for GPUs", "run.gpus_per_worker = 0"],
+        ),
         ({"run.num_workers": 9}, ["run.global_batch_size = 24", "less than 3 images each", "run.num_workers = 9"]),
         (
             {"run.num_workers": 13, "asr.enabled": False},
@@ -96,6 +100,12 @@ def test_as_many_workers_as_the_smallest_share_of_a_joint_step_has_images(asr, a
     assert Config().replaced({**arms, "run.num_workers": most}).adversarial == (asr or aho)
     with pytest.raises(UserError):
         Config().replaced({**arms, "run.num_workers": most + 1})
+
+
+@pytest.mark.parametrize("able", [{"run.gpus_per_worker": 0.5}, {"run.num_workers": 1}, {"run.precision": "float32"}])
+def test_half_precision_with_a_synchronised_norm_is_refused_only_where_it_would_fail(able):
+    half = {"run.num_workers": 2, "run.sync_batchnorm": True, "run.precision": "bfloat16"}
+    assert Config().replaced({**half, **able}).run.sync_batchnorm
 
 
 @pytest.mark.parametrize("workers", [5, 7])

@@ -33,7 +33,9 @@ _TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_COLLECTIVE_WARN_INTERVAL_S": "1800",
 }
 _FAILURE_POLL_S = 0.5
-_MAX_DEATHS = 100
+# More than machines that come and go bring about; but workers that never get as far as to ask the mailbox, which
+# counts what is fruitless, are not to be started again for ever.
+_MAX_DEATHS = 10_000
 # How often a group that follows the cluster's size looks whether it can grow; a start costs about as much.
 _RESIZE_INTERVAL_S = 20.0
 _REMOVAL_TIMEOUT_S = 10.0

@@ -43,6 +43,13 @@ def test_a_process_prints_the_sentence_and_exits_with_2(tmp_path):
         ("train.py", ["--data", PEOPLE, "--arms", "asr,ahoo"], ["--arms", "'ahoo'", "did you mean 'aho'", "random"]),
         ("train.py", ["--data", PEOPLE, "--arms", "all", "--seeds", "0"], ["--seeds 0"]),
         ("train.py", ["--data", PEOPLE, "--seeds", "2"], ["--seeds goes with --arms", "run.seed"]),
+        (
+            "drill.py",
+            ["--data", PEOPLE, "--cluster", "a:1", "--kinds", "worker,node"],
+            ["node (", "a cluster of yours"],
+        ),
+        ("drill.py", ["--data", PEOPLE, "--cluster", "a:1", "--fault", "drain@9"], ["drain (", "a cluster of yours"]),
+        ("drill.py", ["--data", PEOPLE, "--cluster", "a:1", "--fault", "reader@9"], ["reader (", "a cluster of yours"]),
         ("train.py", ["--set", "run.num_workers=0"], ["run.num_workers = 0"]),
     ],
 )
