@@ -92,7 +92,7 @@ def _never(difference: Difference) -> bool:
     if difference.name in (DATA, CODE, SPACE):
         return difference.what == "space draw" and "optuna" in (difference.held, difference.wanted)
     name = difference.name
-    return name in _LAYS_OUT_STEPS or is_structural(name) or name.endswith(".enabled")
+    return name in (*_LAYS_OUT_STEPS, "optim.optimizer") or is_structural(name) or name.endswith(".enabled")
 
 
 def _differences(wanted: Search, held: Search) -> list[Difference]:

@@ -88,7 +88,8 @@ def test_an_allowed_field_is_taken_over_and_drawn_trials_stay(lay_out):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("net__channels", 12), ("asr__rotation_bins", 6), ("aho__enabled", False)]
+    ("field", "value"),
+    [("net__channels", 12), ("asr__rotation_bins", 6), ("aho__enabled", False), ("optim__optimizer", "rmsprop")],
 )
 def test_a_change_of_networks_is_refused_although_allowed(lay_out, field, value):
     name, held = field.replace("__", "."), lay_out()
