@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _RAY = str(Path(sys.executable).with_name("ray"))
@@ -74,11 +74,7 @@ class Machine:
         self.alive = False
         subprocess.run(["ip", "link", "delete", self.namespace.replace("w", "v")], capture_output=True, check=False)
         while pids := self.processes():
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            _kill(pids)
             time.sleep(0.05)
 
     def forget(self) -> None:
@@ -163,11 +159,11 @@ class NamespacedCluster:
         """End everything."""
         for machine in self.machines:
             machine.forget()
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        deadline = time.monotonic() + 20
+        # Those that are killed take a moment to be gone, and may have started others.
+        while (pids := self.processes()) and time.monotonic() < deadline:
+            _kill(pids)
+            time.sleep(0.05)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
 
     def processes(self) -> list[int]:
@@ -192,6 +188,12 @@ class NamespacedCluster:
         else:
             code = on.run(*command, log=log).wait(timeout=120)
         assert code == 0, log.read_text()[-3000:]
+
+
+def _kill(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _ip(*arguments: str) -> None:

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-import ray
 from metadata_server import metadata_server
 from ray._raylet import GcsClient, InnerGcsClient
 from ray.core.generated import autoscaler_pb2
@@ -20,6 +19,21 @@ from ray_advpose.drill.nodes import local_nodes
 from ray_advpose.spot.draining import DrainedNode
 
 AGENT = Path(__file__).parents[2] / "launch" / "drain_agent.py"
+# Has an actor on a node, says on which, and leaves when its input ends.
+BUSY = """
+import sys
+import ray
+
+@ray.remote(num_cpus=1)
+class Busy:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+
+ray.init(sys.argv[1], log_to_driver=False)
+busy = Busy.remote()
+print(ray.get(busy.node.remote()), flush=True)
+sys.stdin.read()
+"""
 
 
 def test_rays_private_names_are_there():
@@ -66,10 +80,11 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
     with metadata_server() as server, local_nodes(cpus=1) as nodes:
         (node,) = nodes.ids
         client = GcsClient(address=nodes.address)
-        # A drained node that has nothing to do is gone at once.
-        ray.init(nodes.address, log_to_driver=False)
-        busy = Busy.remote()
-        assert ray.get(busy.node.remote()) == node
+        # A drained node that has nothing to do is gone at once. A process of its own: this one may have joined another.
+        busy = subprocess.Popen(
+            [sys.executable, "-c", BUSY, nodes.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert busy.stdout.readline().strip() == node
         watched = subprocess.Popen(
             [sys.executable, AGENT, "--aws", "--address", nodes.address, "--node", node],
             env={**os.environ, **server.environment()},
@@ -90,7 +105,7 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
         (deadline_ms,) = draining(client).values()
         assert deadline_ms / 1000 == pytest.approx(server.goes_at, abs=1.5)
 
-        ray.shutdown()
+        busy.communicate("", timeout=30)
         # By hand, as a pod's preStop hook does: it returns when the time is over.
         nodes.add()
         other = next(each for each in nodes.ids if each != node)
@@ -98,14 +113,6 @@ def test_a_notice_drains_the_node_with_its_deadline(tmp_path):
         done = subprocess.run([sys.executable, AGENT, "--now", "6", "--address", nodes.address, "--node", other])
         assert done.returncode == 0
         assert time.monotonic() - began >= 6
-
-
-@ray.remote(num_cpus=1)
-class Busy:
-    """Works on a node."""
-
-    def node(self):
-        return ray.get_runtime_context().get_node_id()
 
 
 def draining(client):
