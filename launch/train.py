@@ -98,7 +98,7 @@ def _resumed(args: argparse.Namespace) -> SingleRun:
     card, saved, changes = read_card(args.resume)
     config = _with_workers(overridden(saved, args.set), args.workers)
     data = shard_place(args.data or card.data)
-    storage = args.storage or card.checkpoints
+    storage = args.storage or card.storage
     return SingleRun(config, data, args.resume.absolute(), storage, args.allow_change, changes)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
 from ray_advpose.config import Config, config_from_dict, field_of, is_structural
 from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import ShardSet
@@ -44,14 +45,18 @@ class RunCard:
     Attributes:
         config: As ``model_dump()``.
         data: Absolute path of the prepared data.
-        checkpoints: Folder or URI of its checkpoints.
+        storage: Folder or URI of its checkpoints; None if they are in the run's folder, wherever that is.
         changes: Settings that change during stage 3, as `SettingChange` holds them.
     """
 
     config: dict[str, Any]
     data: str
-    checkpoints: str
+    storage: str | None
     changes: list[dict[str, Any]] = field(default_factory=list)
+
+    def checkpoints(self, output: Path) -> str:
+        """Return the place of the checkpoints of the run in a folder."""
+        return self.storage or str(output / CHECKPOINTS)
 
     def write(self, output: Path) -> None:
         """Leave the card in the run's folder, made if needed."""
@@ -67,14 +72,29 @@ def has_run(output: Path) -> bool:
 
 
 def read_card(output: Path) -> tuple[RunCard, Config, list[SettingChange]]:
-    """Return a run's card, its config and what changes in it; `UserError` if there is none in the folder."""
+    """Return a run's card, its config and what changes in it; `UserError` if there is none in the folder.
+
+    An older card names an absolute place, ``checkpoints``, also for those in the run's own folder. Such a folder
+    that is gone, or in the folder of another run, stands for the one in this folder, if there is one.
+    """
     path = output / _CARD
     try:
-        card = RunCard(**json.loads(path.read_text(encoding="utf-8")))
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if "checkpoints" in fields:
+            place = fields.pop("checkpoints")
+            fields["storage"] = None if _were_own(place, output) else place
+        card = RunCard(**fields)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{output} holds no run to resume: cannot read {path}: {error}") from None
     config = config_from_dict(card.config, str(path))
     return card, config, [SettingChange(**change) for change in card.changes]
+
+
+def _were_own(place: str, output: Path) -> bool:
+    folder, own = Path(place), output.absolute() / CHECKPOINTS
+    if "://" in place or folder.name != CHECKPOINTS:
+        return False
+    return folder == own or (own.is_dir() and (not folder.exists() or has_run(folder.parent)))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
+from ray_advpose.cluster.checkpoint_store import CHECKPOINTS, CheckpointStore
 from ray_advpose.cluster.layout import local_cpus, plan_layout
 from ray_advpose.cluster.run_card import (
     RunCard,
@@ -20,10 +20,12 @@ from ray_advpose.cluster.run_card import (
 )
 from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.runtime import cluster_nodes, joined_ray, local_ray
+from ray_advpose.cluster.signals import exit_on_sigterm
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
+from ray_advpose.data.object_place import spelled
 from ray_advpose.data.shard_place import ShardPlace
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
@@ -79,48 +81,71 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
             )
         check_config(config_in_epoch(run.config, run.changes, change.after_joint_epochs), shards)
     changes = [asdict(change) for change in run.changes]
-    card = RunCard(run.config.model_dump(), str(shards.place), _checkpoints(run), changes)
-    store = store_at(card.checkpoints)
+    card = RunCard(run.config.model_dump(), str(shards.place), _storage(run), changes)
+    store = store_at(card.checkpoints(run.output))
     store.probe()
-    checkpoint = last_whole(store, skipped=lambda sentence: print(sentence, flush=True))
-    _check_moved(run, card, checkpoint)
-    if checkpoint is not None and _is_done(checkpoint, run, shards):
-        print(f"{run.output}: done already; {_best(run.output)}last checkpoint {checkpoint}")
-        return 0
+    with alone_in(run.output):
+        checkpoint = _last_checkpoint(run, store)
+        if checkpoint is not None and _is_done(checkpoint, run, shards):
+            print(f"{run.output}: done already; {_best(run.output)}last checkpoint {checkpoint}")
+            return 0
+        card.write(run.output)
+        source = f", going on from {checkpoint}" if checkpoint else ""
+        print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
+        return _train(run, card, checkpoint, address)
+
+
+def _train(run: SingleRun, card: RunCard, checkpoint: str | None, address: str | None) -> int:
     go_on = f"go on with: {_resume_command(run, address)}"
     try:
-        with alone_in(run.output):
-            card.write(run.output)
-            source = f", going on from {checkpoint}" if checkpoint else ""
-            print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
-            with joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
-                plan_layout(run.config, 1, cluster_nodes())
-                outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes)
-    except KeyboardInterrupt:
+        with exit_on_sigterm(), joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
+            plan_layout(run.config, 1, cluster_nodes())
+            outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes)
+    except (KeyboardInterrupt, SystemExit) as cut:
+        if isinstance(cut, SystemExit) and cut.code != signal.SIGTERM:
+            raise
         print(f"interrupted, without a checkpoint of this moment; {go_on}")
-        return _CUT + signal.SIGINT
+        return _CUT + (signal.SIGINT if isinstance(cut, KeyboardInterrupt) else signal.SIGTERM)
     if outcome.cut_by is not None:
-        print(f"cut at {outcome.checkpoint}; {go_on}")
+        where = f"at {outcome.checkpoint}" if outcome.checkpoint else "while no workers were there to take a checkpoint"
+        print(f"cut {where}; {go_on}")
         return _CUT + outcome.cut_by
     print(f"{_best(run.output)}last checkpoint {outcome.checkpoint}")
     return 0
 
 
-def _checkpoints(run: SingleRun) -> str:
+def _storage(run: SingleRun) -> str | None:
+    """Return where checkpoints are kept if that is not the run's folder, in its one spelling."""
     if run.storage is None:
-        return str(run.output / CHECKPOINTS)
-    return run.storage if "://" in run.storage else str(Path(run.storage).absolute())
+        return None
+    place = spelled(run.storage) if "://" in run.storage else str(Path(run.storage).absolute())
+    return None if place == str(run.output / CHECKPOINTS) else place
 
 
-def _check_moved(run: SingleRun, card: RunCard, checkpoint: str | None) -> None:
-    """Check that a run's checkpoints are not left behind by naming another place for them."""
-    if checkpoint is None and has_run(run.output):
-        before, _, _ = read_card(run.output)
-        if before.checkpoints != card.checkpoints and store_at(before.checkpoints).steps():
+def _last_checkpoint(run: SingleRun, store: CheckpointStore) -> str | None:
+    """Return the place of the checkpoint to go on from; None for a run that begins.
+
+    Raises:
+        UserError: The run has been trained, and what there is of it would be left behind.
+    """
+    checkpoint = last_whole(store, skipped=lambda sentence: print(sentence, flush=True))
+    if checkpoint is not None:
+        return checkpoint
+    if has_run(run.output):
+        former = read_card(run.output)[0].checkpoints(run.output)
+        if former != store.place and store_at(former).steps():
             raise UserError(
-                f"{run.output} keeps its checkpoints in {before.checkpoints}, and there are none in"
-                f" {card.checkpoints}; copy them there first, or name the former with --storage"
+                f"{run.output} keeps its checkpoints in {former}, and there are none in {store.place};"
+                " copy them there first, or name the former with --storage"
             )
+    history = read_history(run.output)
+    # One that was cut soon may have none yet; storage that is not there, a volume that is not mounted, looks alike.
+    if len(history) > run.config.run.checkpoint_every_epochs + 1 and not store.steps():
+        raise UserError(
+            f"{run.output} has trained {len(history)} epochs by its history.json, but there is no checkpoint in"
+            f" {store.place}; name the place of its checkpoints with --storage, or begin anew with another --out"
+        )
+    return None
 
 
 def _is_done(checkpoint: str, run: SingleRun, shards: ShardSet) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from ray_advpose.training.setting_changes import SettingChange, config_in_epoch,
 
 _MAX_FAILURES = 3
 _CLOSE_TIMEOUT_S = 8.0
+_NOBODY_AFTER_S = 20.0
+"""How long workers that are to take a last checkpoint may be away; at a start or restart they come within seconds."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Outcome:
     Attributes:
         history: Its epochs.
         cut_by: The signal that cut it, None if it is done.
-        checkpoint: The last checkpoint that was waited for.
+        checkpoint: The last checkpoint that was waited for; None if no workers were there to take one.
     """
 
     history: list[EpochRecord]
@@ -53,7 +56,8 @@ def run_training(
 ) -> Outcome:
     """Train through all stages on a connected Ray; log lines appear on the terminal.
 
-    Called in a process's main thread. Ctrl-C and SIGTERM end the run with a checkpoint.
+    Called in a process's main thread. Ctrl-C and SIGTERM end the run with a checkpoint, or
+    without one if no workers come for a while.
 
     Args:
         config: The run's config.
@@ -76,7 +80,7 @@ def run_training(
         data=card.data,
         output=str(output),
         checkpoint=checkpoint,
-        checkpoints=card.checkpoints,
+        checkpoints=card.checkpoints(output),
         # A change of settings goes on from the checkpoint of the epoch before.
         report_whole=bool(changes),
         allow_changes=tuple(allow_changes),
@@ -88,6 +92,8 @@ def run_training(
             last = _serve_to_the_end(group, assignment, stretches, stop)
         finally:
             group.close(_CLOSE_TIMEOUT_S)
+    if last is None:
+        return Outcome(read_history(output), stop.signal, None)
     return Outcome(read_history(output), stop.signal if last.cut else None, last.checkpoint)
 
 
@@ -114,20 +120,36 @@ class _Stretches:
         return not report.done and any(change.after_joint_epochs == done for change in self._changes)
 
 
-def _serve_to_the_end(group: WorkerGroup, assignment: Assignment, stretches: _Stretches, stop: StopRequest) -> Report:
-    asked = False
+class _NobodyThereError(Exception):
+    """The run is to stop, and there are no workers."""
+
+
+def _serve_to_the_end(
+    group: WorkerGroup, assignment: Assignment, stretches: _Stretches, stop: StopRequest
+) -> Report | None:
+    """Return the last report; None if the run was to stop and there were no workers that could."""
+    asked, there_at = False, 0.0
 
     def pass_on_a_stop() -> None:
-        nonlocal asked
-        if stop.signal is not None and not asked:
-            asked = True
+        nonlocal asked, there_at
+        if stop.signal is None:
+            return
+        if not asked:
+            asked, there_at = True, time.monotonic()
             print(f"{stop.signal.name}: stopping after a checkpoint; once more stops at once", flush=True)
             group.ask_to_stop()
+        elif group.is_at_work():
+            there_at = time.monotonic()
+        elif time.monotonic() - there_at > _NOBODY_AFTER_S:
+            raise _NobodyThereError
 
     start = step_at(assignment.checkpoint) if assignment.checkpoint else 0
     group.assign(stretches.from_step(assignment, start, assignment.checkpoint))
     while True:
-        report = group.next_report(pass_on_a_stop)
+        try:
+            report = group.next_report(pass_on_a_stop)
+        except _NobodyThereError:
+            return None
         if report.done or report.cut:
             group.dismiss()
             return report

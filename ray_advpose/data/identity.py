@@ -15,4 +15,5 @@ def identity_of(shards: ShardSet) -> DataIdentity:
         skeleton=manifest.skeleton,
         canvas_px=manifest.canvas.canvas_px,
         box_px=manifest.canvas.box_px,
+        train_images=shards.count("train"),
     )

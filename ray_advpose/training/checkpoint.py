@@ -40,6 +40,7 @@ class DataIdentity:
         skeleton: Name of its joint order.
         canvas_px: Side of its canvases.
         box_px: Side of the person box on them.
+        train_images: How many there are to train on; None in checkpoints from before this was noted.
     """
 
     fingerprint: str
@@ -47,6 +48,7 @@ class DataIdentity:
     skeleton: str
     canvas_px: int
     box_px: int
+    train_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,15 @@ def data_identity(manifest: dict[str, Any]) -> DataIdentity:
 
 
 def check_data(folder: Path, data: DataIdentity, allow: Container[str] = ()) -> None:
-    """Check that a checkpoint is whole and was trained on the given data; `UserError` if not."""
+    """Check that a checkpoint is whole and was trained on the given data; `UserError` if not.
+
+    With ``data`` allowed the images may be others, but as many: else its step would lie elsewhere in the schedule.
+    """
     saved_on = data_identity(read_manifest(folder))
     for field, wanted in vars(data).items():
         found = getattr(saved_on, field)
-        if found != wanted and not (field == "fingerprint" and "data" in allow):
+        allowed = (field == "fingerprint" and "data" in allow) or (field == "train_images" and found is None)
+        if found != wanted and not allowed:
             raise UserError(f"{folder} was trained on data with {field} = {found}, this run's data has {wanted}")
 
 

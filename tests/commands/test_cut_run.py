@@ -15,6 +15,7 @@ from ray_advpose.cluster.sample_log import last_step
 from ray_advpose.cluster.storage import store_at
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.sources.synthetic import generate_synthetic
+from ray_advpose.drill.nodes import local_nodes
 
 pytestmark = pytest.mark.ray
 
@@ -57,6 +58,25 @@ def test_sigterm_takes_a_checkpoint_and_says_how_to_go_on(stopped):
     assert f"go on with: python launch/train.py --resume {folder}" in output
     # Not one step is lost: the last batch that was taken was trained on and is in the checkpoint.
     assert last == last_step(folder) + 1
+
+
+@pytest.mark.slow
+def test_a_stop_without_workers_ends_the_run_and_says_how_to_go_on(people, tmp_path):
+    with local_nodes(cpus=1) as nodes:
+        command = start(
+            "train.py", "--data", people, "--out", "run", "--cluster", nodes.address, *SETTINGS, cwd=tmp_path
+        )
+        store = store_at(str(tmp_path / "run" / "checkpoints"))
+        wait_for(store.steps, command)
+        nodes.remove(nodes.ids[0])
+        time.sleep(3)
+        command.send_signal(signal.SIGTERM)
+        output, _ = command.communicate(timeout=90)
+    assert command.returncode == 143, output
+    assert (
+        f"cut while no workers were there to take a checkpoint; go on with: python launch/train.py --resume {tmp_path}"
+        in output
+    )
 
 
 def test_checkpoints_are_written_within_epochs_too_and_few_are_kept(stopped):
