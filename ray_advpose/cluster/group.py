@@ -12,14 +12,12 @@ from typing import Any
 
 import ray
 import ray.train
-from ray._private.state import actors
-from ray._private.state import state as cluster_state
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.exceptions import RayActorError
-from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.placement_group import placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_advpose.cluster.mailbox import Assignment, Mailbox, Refusal, Report
+from ray_advpose.cluster.orphans import release_orphans
 from ray_advpose.cluster.serving import serve
 from ray_advpose.cluster.torch_trainer import LeanTorchTrainer
 from ray_advpose.errors import UserError
@@ -189,32 +187,6 @@ class WorkerGroup:
             self._failure = error
         finally:
             ray.kill(self._mailbox)
-
-
-def release_orphans() -> list[str]:
-    """Remove this job's placement groups whose creating actor is dead, and return their ids.
-
-    Ray frees an actor's placement groups only when the whole job ends. Ray Train has a cleaner for a
-    controller that was killed, but it needs the dashboard, one cluster per machine, and a worker
-    group that had finished starting. Ray's public tables do not tell a group's creator.
-
-    A killed controller may live on for some seconds and reserve anew, so one call may not be enough.
-    """
-    job = ray.get_runtime_context().get_job_id()
-    orphans = []
-    for raw in cluster_state._connect_and_get_accessor().get_placement_group_table():
-        group = PlacementGroupTableData.FromString(raw)
-        mine = group.creator_job_id.hex() == job and not group.is_detached
-        # The table's own creator_actor_dead misses what was reserved after the actor was declared dead.
-        if mine and group.state != PlacementGroupTableData.REMOVED and _is_dead(ray.ActorID(group.creator_actor_id)):
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
-            orphans.append(group.placement_group_id.hex())
-    return orphans
-
-
-def _is_dead(actor: ray.ActorID) -> bool:
-    # The creator of a driver's own groups is nil.
-    return not actor.is_nil() and actors(actor.hex()).get("State") == "DEAD"
 
 
 def _remove(placement_group: Any) -> None:

@@ -16,6 +16,7 @@ from ray.data._internal.stats import get_or_create_stats_actor
 
 import ray_advpose
 from ray_advpose.cluster.layout import MAX_SLOTS, Node
+from ray_advpose.cluster.orphans import leave_nothing_reserved
 from ray_advpose.errors import UserError
 
 _PACKAGE = Path(ray_advpose.__file__).parent
@@ -95,6 +96,7 @@ def _joined(address: str) -> Iterator[None]:
     _start_singletons()
     try:
         yield
+        leave_nothing_reserved()
     finally:
         ray.shutdown()
 

@@ -28,7 +28,7 @@ class LeanTorchTrainer(DataParallelTrainer):
 
     Each process takes a second of a core or more to start, and torch as much again. Ray Train's cleaner
     of placement groups needs the dashboard, outlives its run where there is none, and does not know what
-    a start-up that was cut has reserved: `release_orphans` does that. Its manager of data sets has none
+    a start-up that was cut has reserved: `ray_advpose.cluster.orphans` does that. Its manager of data sets has none
     to manage: every worker streams its own.
     """
 

@@ -29,8 +29,9 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.util.placement_group import placement_group
 
-from ray_advpose.cluster.group import GroupLayout, WorkerGroup, release_orphans
+from ray_advpose.cluster.group import GroupLayout, WorkerGroup
 from ray_advpose.cluster.mailbox import Assignment
+from ray_advpose.cluster.orphans import release_orphans
 from ray_advpose.cluster.serving import Session
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("clean_cluster")]
