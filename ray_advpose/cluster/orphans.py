@@ -24,21 +24,16 @@ _LOOK_EVERY_S = 0.2
 
 
 def release_orphans() -> list[str]:
-    """Remove placement groups of this job whose creating actor is dead, and of jobs that have ended; return their ids.
+    """Remove placement groups whose creating actor is dead, of this job and of those that have ended; return their ids.
 
-    Who was just killed may reserve anew, so one call may not be enough.
+    Who was just killed may reserve anew, so one call may not be enough. An actor may outlive its job.
     """
     job = ray.get_runtime_context().get_job_id()
-    orphans, others = [], []
-    for group in _reserved():
-        if group.creator_job_id.hex() != job:
-            others.append(group)
-        # The table's own creator_actor_dead misses what was reserved after the actor was declared dead.
-        elif _is_dead(ray.ActorID(group.creator_actor_id)):
-            orphans.append(group)
-    if others:
-        ended = {entry["JobID"] for entry in cluster_state.job_table() if entry["IsDead"]}
-        orphans += [group for group in others if group.creator_job_id.hex() in ended]
+    # The table's own creator_actor_dead misses what was reserved after the actor was declared dead.
+    orphans = [group for group in _reserved() if _is_dead(ray.ActorID(group.creator_actor_id))]
+    if any(group.creator_job_id.hex() != job for group in orphans):
+        over = {job, *(entry["JobID"] for entry in cluster_state.job_table() if entry["IsDead"])}
+        orphans = [group for group in orphans if group.creator_job_id.hex() in over]
     for group in orphans:
         _remove(group)
     return [group.placement_group_id.hex() for group in orphans]

@@ -78,14 +78,19 @@ class CheckpointSaver:
             self._waiting = [*self._still_needed(snapshot), snapshot]
             self._changed.notify_all()
 
-    def save_now(self, snapshot: Snapshot) -> str:
+    def save_now(self, snapshot: Snapshot, urgent: bool = False) -> str:
         """Write a checkpoint, after the best epoch's end if that waits, and return its place once it is whole.
+
+        Args:
+            snapshot: What is written.
+            urgent: The machine goes; there is no time for anything but this.
 
         Raises:
             UserError: It cannot be written; says where the last whole one is.
         """
         with self._changed:
-            self._waiting = self._still_needed(snapshot)
+            needed = self._still_needed(snapshot)
+            self._waiting = [] if urgent else needed
             self._changed.wait_for(lambda: not self._waiting and not self._writing)
         try:
             return self._commit(snapshot, lambda place: None)

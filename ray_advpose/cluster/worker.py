@@ -209,15 +209,15 @@ class _Interruptions:
         elif call is Call.CHECKPOINT:
             self._saver.save(take_snapshot(self._state))
         else:
-            self._save_now(self._saver, self._records, may_fail=call is Call.CHECKPOINT_NOW)
+            self._save_now(self._saver, self._records, drained=call is Call.CHECKPOINT_NOW)
         return call is not Call.STOP
 
-    def _save_now(self, saver: CheckpointSaver, records: RunRecords, may_fail: bool) -> None:
+    def _save_now(self, saver: CheckpointSaver, records: RunRecords, drained: bool) -> None:
         try:
-            self.checkpoint = saver.save_now(take_snapshot(self._state))
+            self.checkpoint = saver.save_now(take_snapshot(self._state), urgent=drained)
             self._session.saved(self.checkpoint)
         except UserError as error:
-            if not may_fail:
+            if not drained:
                 raise
             records.logger.warning("%s; training goes on", error)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Container
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
 from ray_advpose.search.listed_trials import check_begins, made_before, make_trial, recorded_trials, trial_name
+from ray_advpose.search.places import trial_folders
 
 
 class FoundTrials(SearchGenerator):
@@ -67,10 +71,17 @@ class FoundTrials(SearchGenerator):
         self.searcher.max_concurrent = slots
         known = recorded_trials(dirpath)
         self._counter = made_before(known)
+        self._forget_unknown(known)
         unfinished = {trial_id for trial_id, status in known.items() if status != Trial.TERMINATED}
         self._untold = unfinished - self.searcher.live_trials
         self.searcher.live_trials = unfinished - self._untold
         self.searcher.num_unfinished_live_trials = len(self.searcher.live_trials)
+
+    def _forget_unknown(self, known: Container[str]) -> None:
+        """Delete what trials have left that Tune does not know of: others, of other settings, will have their names."""
+        for trial_id, folder in trial_folders(Path(self._experiment.storage.storage_fs_path)).items():
+            if trial_id not in known:
+                shutil.rmtree(folder)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See `SearchGenerator`; a trial that the searcher's record does not know is no news to it."""

@@ -145,7 +145,9 @@ def make_plan(
         cluster_gpus=cluster["gpus"],
         joint_share=share,
         checkpoint_bytes=checkpoint,
-        disk_bytes=round(_checkpoints(search, trials, 0.5, _within_an_epoch(config, images, speed)) * checkpoint),
+        disk_bytes=round(
+            _checkpoints(search, trials, 0.5, _within_an_epoch(config, spans[-1].images, speed)) * checkpoint
+        ),
         data_bytes=sum(shard.bytes for shard in shards.manifest.shards),
         images_per_s={} if speed is None else dict(speed.images_per_s),
         speed_source="" if speed is None else speed.source,
@@ -194,9 +196,9 @@ def devices_of(config: Config) -> float:
     return run.num_workers * (run.gpus_per_worker or run.cpus_per_worker)
 
 
-def disk_needed(search: Search) -> int:
-    """Return the bytes of all checkpoints of a search in the end, at most."""
-    within = search.config.run.keep_last_checkpoints
+def disk_needed(search: Search, shards: ShardSet, speed: Speed | None) -> int:
+    """Return the bytes of all checkpoints of a search in the end, at most; arguments as `make_plan`."""
+    within = _within_an_epoch(search.config, shards.count("train"), speed)
     return round(_checkpoints(search, search.trials, older_best=1.0, within=within) * _checkpoint_bytes(search))
 
 
@@ -214,12 +216,11 @@ def _trials_that_share_stage_1(search: Search, trials: int, slots: int) -> set[i
     return {place for place, key in enumerate(keys) if place >= slots and key in keys[:place]}
 
 
-def _within_an_epoch(config: Config, images: Mapping[str, int], speed: Speed | None) -> int:
+def _within_an_epoch(config: Config, images: int, speed: Speed | None) -> int:
     """Return how many checkpoints within its last epoch a trial has in the end; none if its speed is not known."""
     if speed is None:
         return 0
-    last = Stage.JOINT.label
-    epoch_s = images[last] / config.stages.joint_epochs / speed.images_per_s[last]
+    epoch_s = images / speed.images_per_s[Stage.JOINT.label]
     return min(config.run.keep_last_checkpoints, math.floor(epoch_s / config.run.checkpoint_every_s))
 
 

@@ -28,6 +28,7 @@ from ray_advpose.search.mirror_fetch import mirror_of
 from ray_advpose.search.plan import devices_of, disk_needed
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace
+from ray_advpose.search.speed import recorded_speed
 from ray_advpose.search.stored import Search
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ def train_population(search: Search, output: Path, means: Means) -> Ended:
 def examined(search: Search, output: Path) -> list[NodeReport]:
     """Have every node of the connected cluster try what the search needs of it."""
     there = sum(path.stat().st_size for path in output.glob("trials/*/checkpoints*/*/*"))
-    return examine_cluster(search.data, search.fingerprint, output, max(0, disk_needed(search) - there))
+    needed = disk_needed(search, ShardSet.open(search.data), recorded_speed(output.parent, search.config))
+    return examine_cluster(search.data, search.fingerprint, output, max(0, needed - there))
 
 
 def ray_for(search: Search, address: str | None) -> AbstractContextManager[None]:

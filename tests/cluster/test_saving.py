@@ -87,7 +87,10 @@ def test_the_best_of_the_epochs_ends_is_written_before_the_newest(tmp_path, snap
     assert store.steps() == written
 
 
-def test_the_best_of_the_epochs_ends_is_written_before_a_checkpoint_that_counts(tmp_path, snapshot):
+@pytest.mark.parametrize(("urgent", "before"), [(False, ["1", "2"]), (True, ["1"])])
+def test_the_best_of_the_epochs_ends_is_written_before_a_checkpoint_that_counts_if_there_is_time(
+    tmp_path, snapshot, urgent, before
+):
     store, saved = store_at(str(tmp_path)), []
     gate = Gate(store)
     with checkpoint_saver(store, DATA, 2, saved.append, LOG) as saver:
@@ -95,10 +98,14 @@ def test_the_best_of_the_epochs_ends_is_written_before_a_checkpoint_that_counts(
         gate.begun.acquire()
         saver.save(snapshot(2, [2]))
         saver.save(snapshot(3, [2]))
-        gate.opened.release(3)
-        assert saver.save_now(snapshot(4, [2, 4])) == store.place_of(4)
-        assert store.steps() == [2, 4]
-    assert [place[-1] for place in saved] == ["1", "2"]
+        with ThreadPoolExecutor() as thread:
+            place = thread.submit(saver.save_now, snapshot(4, [2, 4]), urgent)
+            while saver.waits == urgent:
+                time.sleep(0.01)
+            gate.opened.release(3)
+            assert place.result(timeout=60) == store.place_of(4)
+    assert [place[-1] for place in saved] == before
+    assert store.steps()[-1] == 4
 
 
 def test_a_snapshot_is_of_its_moment(tmp_path, state, snapshot):

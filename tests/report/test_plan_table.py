@@ -143,10 +143,18 @@ def test_the_disk_that_is_looked_for_is_that_of_the_plan(tiny_config, drawn_peop
     space = SearchSpace(ONE_STAGE_1, 5)
     search = new_search(tiny_config, drawn_people.place, space, 5, space.drawn(5, 0))
     plan = make_plan(search, drawn_people, TWO_AT_ONCE, CLUSTER, None, Budget())
-    # At most there are as many again from within an epoch.
-    within = 5 * search.config.run.keep_last_checkpoints * plan.checkpoint_bytes
-    assert plan.disk_bytes < disk_needed(search) - within <= 1.2 * plan.disk_bytes
+    assert plan.disk_bytes < disk_needed(search, drawn_people, None) <= 1.2 * plan.disk_bytes
     assert devices_of(search.config) == 1
+
+
+def test_epochs_that_are_long_leave_checkpoints_from_within(planned, drawn_people):
+    def kept(**overrides):
+        plan = planned(OWN_STAGE_1, 5, **overrides)
+        return (plan.disk_bytes / plan.checkpoint_bytes - 1) / 5
+
+    epoch_s = drawn_people.count("train") / SPEED.images_per_s["joint"]
+    every = [kept(run__checkpoint_every_s=share * epoch_s) for share in (1.01, 0.99, 0.34, 0.1)]
+    assert every == [2.5, 3.5, 4.5, 4.5]
 
 
 def test_data_is_counted_as_stored_and_as_decoded(planned, drawn_people):

@@ -109,6 +109,18 @@ def test_a_searcher_that_was_recorded_sooner_or_not_at_all_makes_no_trial_twice(
         assert names == [f"trial_{number:05d}" for number in range(6)]
 
 
+def test_what_nobody_knows_of_is_no_beginning_of_another_trial(found, tmp_path):
+    trials = found()
+    made = make(trials)
+    record(tmp_path, trials, made)
+    folders = [tmp_path / "found" / "trials" / f"trial_{number:05d}" for number in range(4)]
+    for folder in folders:
+        (folder / "checkpoints").mkdir(parents=True)
+    again = found(goes_on=True)
+    again.restore_from_dir(str(tmp_path))
+    assert [folder.exists() for folder in folders] == [True, True, False, False]
+
+
 def test_a_record_that_cannot_be_read_is_no_reason_to_begin_anew(found):
     with pytest.raises(UserError, match="Tune cannot read its newest record"):
         found(goes_on=True).add_configurations([])
