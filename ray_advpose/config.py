@@ -141,6 +141,11 @@ def is_structural(name: str) -> bool:
     return isinstance(extra, dict) and bool(extra.get("structural"))
 
 
+def binds_training(name: str) -> bool:
+    """Whether what was trained cannot go on with another value: other networks, or an optimiser of another kind."""
+    return is_structural(name) or name.endswith(".enabled") or name == "optim.optimizer"
+
+
 def config_from_dict(tree: Mapping[str, Any], source: str) -> Config:
     """Validate a nested dictionary; `UserError` names ``source``, the field and the value."""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_advpose.cluster.checkpoint_store import CHECKPOINTS
-from ray_advpose.config import Config, config_from_dict, field_of, is_structural
+from ray_advpose.config import Config, binds_training, config_from_dict, field_of
 from ray_advpose.data.identity import identity_of
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
@@ -150,8 +150,8 @@ def check_continues(
         if name in _FREE or saved[name] == value:
             continue
         difference = f"{folder} was trained with {name} = {saved[name]}, not {value}"
-        if is_structural(name) or name.endswith(".enabled"):
-            raise UserError(f"{difference}: other networks need another run; name another --out")
+        if binds_training(name):
+            raise UserError(f"{difference}: other networks or optimisers need another run; name another --out")
         if name not in allow:
             raise UserError(f"{difference}; to go on so anyway, add --allow-change {name}, or name another --out")
     _check_place(folder, step, make_schedule(before, count), schedule)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray_advpose.cluster.checkpoint_store import CHECKPOINTS, FolderStore
 from ray_advpose.cluster.software import software
-from ray_advpose.config import field_of, is_structural
+from ray_advpose.config import binds_training, field_of
 from ray_advpose.data.checks import check_data
 from ray_advpose.errors import UserError
 from ray_advpose.search.endings import ENDINGS, FAILED, read_endings
@@ -92,7 +92,7 @@ def _never(difference: Difference) -> bool:
     if difference.name in (DATA, CODE, SPACE):
         return difference.what == "space draw" and "optuna" in (difference.held, difference.wanted)
     name = difference.name
-    return name in (*_LAYS_OUT_STEPS, "optim.optimizer") or is_structural(name) or name.endswith(".enabled")
+    return name in _LAYS_OUT_STEPS or binds_training(name)
 
 
 def _differences(wanted: Search, held: Search) -> list[Difference]:

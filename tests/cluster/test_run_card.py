@@ -85,10 +85,12 @@ def test_a_changed_field_needs_to_be_allowed_by_name(trained, shards, field, val
     check_continues(folder, other, (), shards, allow=(field,))
 
 
-@pytest.mark.parametrize(("field", "value"), [("asr.scale_bins", 5), ("aho.enabled", False)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("asr.scale_bins", 5), ("aho.enabled", False), ("optim.optimizer", "rmsprop")]
+)
 def test_other_networks_are_never_allowed(trained, shards, field, value):
     folder, config = trained
-    with pytest.raises(UserError, match="other networks need another run"):
+    with pytest.raises(UserError, match="other networks or optimisers need another run"):
         check_continues(folder, config.replaced({field: value}), (), shards, allow=(field,))
 
 
