@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ray_advpose.cluster.storage import store_at
 from ray_advpose.presets import QUICK
 from ray_advpose.training.restoring import take_snapshot
 from ray_advpose.training.state import make_state
@@ -24,3 +25,12 @@ def snapshot(state):
         return type(taken)(step, taken.config, taken.content, tuple(epoch_ends))
 
     return make
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path):
+    """A store of each kind, empty."""
+    if request.param == "folder":
+        return store_at(str(tmp_path / "checkpoints"))
+    base, _, options = request.getfixturevalue("bucket").partition("?")
+    return store_at(f"{base}/{tmp_path.name}?{options}")

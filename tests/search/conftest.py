@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from laid_out import SPACE
+
+from ray_advpose.search.session import new_search
 
 
 @pytest.fixture
@@ -29,3 +32,14 @@ def search(tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     return folder
+
+
+@pytest.fixture
+def lay_out(tiny_config, drawn_people):
+    """Lays out a search as the command does; fields of the config are overridden."""
+
+    def make(space=SPACE, trials=4, data=drawn_people.place, **overrides):
+        config = tiny_config.replaced({name.replace("__", "."): value for name, value in overrides.items()})
+        return new_search(config, data, space, trials, space.drawn(trials, config.run.seed))
+
+    return make

@@ -5,25 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from laid_out import ALPHA, FIELDS, GRID, OUTPUT, SPACE
 
 from ray_advpose.cluster.software import software
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.sources.synthetic import generate_synthetic
 from ray_advpose.errors import UserError
-from ray_advpose.search.continuing import check_allowed, continued, extended, moved_data, what_is_kept
-from ray_advpose.search.domains import Choice, LogUniform, Uniform
+from ray_advpose.search.continuing import check_allowed, continued, moved_data, what_is_kept
+from ray_advpose.search.domains import Choice, Uniform
 from ray_advpose.search.endings import ENDINGS, FAILED, FINISHED, STOPPED, write_ending
 from ray_advpose.search.places import checkpoints_of
 from ray_advpose.search.scheduling import Exploiting, Halving, MedianStopping, RunAll
-from ray_advpose.search.session import new_search
 from ray_advpose.search.space import SearchSpace
 from ray_advpose.search.stored import has_search, read_search, write_search
-
-ALPHA = Uniform(0.05, 0.5)
-FIELDS = {"reward.alpha": ALPHA, "asr.scale_bins": Choice((3, 5)), "optim.pose_lr": LogUniform(1e-4, 1e-2)}
-SPACE = SearchSpace(FIELDS, trials=4)
-GRID = SearchSpace({"asr.scale_bins": Choice((3, 5)), "aho.max_cells": Choice((1, 2, 3))}, draw="grid")
-OUTPUT = Path("runs/held")
 
 
 @pytest.fixture(scope="session")
@@ -34,26 +28,10 @@ def other_people(tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def lay_out(tiny_config, drawn_people):
-    """Lays out a search as the command does; fields of the config are overridden."""
-
-    def make(space=SPACE, trials=4, data=drawn_people.place, **overrides):
-        config = tiny_config.replaced({name.replace("__", "."): value for name, value in overrides.items()})
-        return new_search(config, data, space, trials, space.drawn(trials, config.run.seed))
-
-    return make
-
-
 def refusal(wanted, held, allow=()):
     with pytest.raises(UserError) as refused:
         continued(wanted, held, OUTPUT, allow)
     return str(refused.value)
-
-
-def end_all(search, output, endings=(FINISHED, STOPPED)):
-    for number in range(search.trials):
-        write_ending(output / ENDINGS, f"trial_{number:05d}", endings[number % len(endings)])
 
 
 def test_the_same_search_goes_on(lay_out):
@@ -160,61 +138,6 @@ def test_what_can_be_allowed_is_a_field_or_data_code_or_space():
     check_allowed(["data", "code", "space", "reward.alpha", "net.channels"])
     with pytest.raises(UserError, match=r"--allow-change: unknown field 'reward\.alhpa'.*reward\.alpha"):
         check_allowed(["space", "reward.alhpa"])
-
-
-@pytest.mark.parametrize("draw", ["latin", "random"])
-def test_a_search_that_has_ended_gets_more_trials_after_those_it_has(lay_out, tmp_path, draw):
-    search = lay_out(replace(SPACE, draw=draw))
-    end_all(search, tmp_path, (FINISHED, STOPPED, FAILED))
-    longer = extended(search, 4, tmp_path)
-    assert longer.trials == len(longer.overrides) == 8
-    assert longer.overrides[:4] == search.overrides
-    assert len({str(each) for each in longer.overrides}) == 8, "a trial is drawn twice"
-    assert extended(search, 4, tmp_path) == longer
-    end_all(longer, tmp_path)
-    assert extended(longer, 1, tmp_path).overrides[:8] == longer.overrides
-
-
-def test_a_search_is_not_extended_while_trials_are_open(lay_out, tmp_path, capsys):
-    search = lay_out()
-    assert extended(search, 3, tmp_path) == search
-    assert "4 of 4 trials have not ended" in capsys.readouterr().err
-    end_all(search, tmp_path)
-    longer = extended(search, 3, tmp_path)
-    # Cut now, and the same command once more.
-    assert extended(continued(moved_data(longer, None), longer, tmp_path), 3, tmp_path) == longer
-    assert "3 of 7 trials have not ended" in capsys.readouterr().err
-
-
-def test_a_grid_is_extended_to_its_end_and_not_beyond(lay_out, tmp_path):
-    search = lay_out(GRID, trials=4)
-    end_all(search, tmp_path)
-    longer = extended(search, 2, tmp_path)
-    assert longer.overrides == GRID.drawn(6, 0)
-    assert longer.overrides[:4] == search.overrides
-    with pytest.raises(UserError, match=r"--extend 3: the grid has 6 combinations, all but 2 are there"):
-        extended(search, 3, tmp_path)
-
-
-def test_trials_of_a_grid_stay_when_it_goes_on_with_another(lay_out, tmp_path):
-    held = lay_out(GRID, trials=4)
-    end_all(held, tmp_path)
-    other = replace(GRID, fields={"asr.scale_bins": Choice((5, 7)), "aho.max_cells": Choice((1, 2, 3))})
-    going_on = continued(lay_out(other, trials=4), held, tmp_path, ["space"])
-    assert extended(going_on, 2, tmp_path).overrides[:4] == held.overrides
-
-
-def test_what_cannot_be_extended_is_one_sentence(lay_out, tmp_path):
-    exploiting = lay_out(replace(SPACE, scheduling=Exploiting(("reward.alpha",))))
-    arms = replace(lay_out(SearchSpace({}, scheduling=RunAll())), labels=["a", "b", "c", "d"])
-    for search, more, words in (
-        (lay_out(), 0, "--extend 0: expected at least 1"),
-        (exploiting, 1, "trials that copy each other start together"),
-        (arms, 1, "holds arms; name their seeds instead"),
-    ):
-        end_all(search, tmp_path)
-        with pytest.raises(UserError, match=words):
-            extended(search, more, tmp_path)
 
 
 def begun(output, trial, steps, generation=0):
