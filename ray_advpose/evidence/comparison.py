@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from ray_advpose.data.rescoring import score_file
 from ray_advpose.evidence.arms import BASELINES, JOINT
 from ray_advpose.evidence.experiment import Experiment, result_of
-from ray_advpose.evidence.one_run import ROBUSTNESS, is_done, predictions_file, read_history
-from ray_advpose.evidence.robustness import Robustness
+from ray_advpose.evidence.one_run import is_done, predictions_file, read_history
+from ray_advpose.evidence.robustness import Robustness, read_robustness
 from ray_advpose.pose.gain import Gain, paired_gain
 from ray_advpose.pose.score import Score
 from ray_advpose.training.history import EpochRecord
@@ -40,6 +39,40 @@ class ArmRun:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How near a run came to having learned all that its augmentation teaches.
+
+    Attributes:
+        after_stage_one: Validation score at the end of stage 1.
+        before_drop: Before D's learning rate dropped for the last time; the one above if it did not in stage 3.
+        at_end: After the last epoch.
+        training_loss: D's loss on randomly augmented training images, mean of the last epoch.
+        held_loss: D's loss on the split's own images, upright and whole.
+    """
+
+    after_stage_one: float
+    before_drop: float
+    at_end: float
+    training_loss: float
+    held_loss: float
+
+
+def standing(run: ArmRun) -> Standing:
+    """Return where a run of random augmentation stands."""
+    pose = [record for record in run.history if record.stage == "pose"]
+    joint = [record for record in run.history if record.stage == "joint"]
+    last = run.history[-1]
+    before = [record for record in joint if record.learning_rates["pose"] > last.learning_rates["pose"]]
+    return Standing(
+        after_stage_one=pose[-1].metric,
+        before_drop=(before or pose)[-1].metric,
+        at_end=last.metric,
+        training_loss=last.means["loss_random"],
+        held_loss=run.robustness.loss["rotation"][len(run.robustness.loss["rotation"]) // 2],
+    )
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All arms that have ended.
 
@@ -53,15 +86,29 @@ class Comparison:
 
     def gain(self, images: int, arm: str, baseline: str) -> Gain | None:
         """Return an arm's gain over another, on the seeds both were trained with; None without one."""
-        ours, theirs = self.arms[images].get(arm, {}), self.arms[images].get(baseline, {})
-        common = [seed for seed in ours if seed in theirs]
-        if not common:
+        pairs = self._pairs(images, arm, baseline)
+        if not pairs:
             return None
         return paired_gain(
-            [ours[seed].score.relative for seed in common],
-            [theirs[seed].score.relative for seed in common],
-            ours[common[0]].score.threshold,
+            [ours.score.relative for ours, _ in pairs],
+            [theirs.score.relative for _, theirs in pairs],
+            pairs[0][0].score.threshold,
         )
+
+    def turned_gain(self, images: int, arm: str, baseline: str) -> Gain | None:
+        """Return the same of the mean over all the rotations that `Robustness` is measured at."""
+        turned = [
+            (ours.robustness.turned, theirs.robustness.turned) for ours, theirs in self._pairs(images, arm, baseline)
+        ]
+        known = [(ours, theirs) for ours, theirs in turned if ours is not None and theirs is not None]
+        if not known:
+            return None
+        threshold = next(iter(self.arms[images][arm].values())).score.threshold
+        return paired_gain([ours for ours, _ in known], [theirs for _, theirs in known], threshold)
+
+    def _pairs(self, images: int, arm: str, baseline: str) -> list[tuple[ArmRun, ArmRun]]:
+        ours, theirs = self.arms[images].get(arm, {}), self.arms[images].get(baseline, {})
+        return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
 
     def hardest_baseline(self, images: int) -> str | None:
         """Return the baseline that scores highest on the seeds it shares with ``asr+aho``: the hardest to beat."""
@@ -102,14 +149,12 @@ def compare(experiment: Experiment, folder: Path) -> Comparison:
     arms: dict[int, dict[str, dict[int, ArmRun]]] = {size: {} for size in experiment.sizes}
     for run in done:
         scored = score_file(predictions_file(folder, run.name, split))
-        measured = json.loads((folder / run.name / ROBUSTNESS).read_text(encoding="utf-8"))
-        measured.pop("split")
         arms[run.images].setdefault(run.arm, {})[run.config.run.seed] = ArmRun(
             result_of(folder, run.name),
             scored.score,
             scored.caption,
             read_history(folder, run.name),
-            Robustness(**measured),
+            read_robustness(folder / run.name),
         )
     in_order = {
         size: {arm: by_arm[arm] for arm in experiment.arms if arm in by_arm} for size, by_arm in arms.items() if by_arm

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ray_advpose.evidence.arms import BASELINES, JOINT, MEANINGS, RANDOM
-from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
+from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline, standing
 from ray_advpose.evidence.experiment import RUNS, Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
+from ray_advpose.pose.gain import Gain
 from ray_advpose.report.curves import threshold_figure
 from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
 from ray_advpose.report.evidence_figures import robustness_figure, size_figure, training_figure
@@ -40,8 +41,8 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
         sections.append(f"## {images:,} training images\n")
         sentence = headline(found, images)
         sections += [] if sentence is None else [f"{sentence}\n"]
-        sections.append(_scores(found, images))
-        sections.append(_costs(found, images))
+        sections += [_scores(found, images), _turned(found, images), _costs(found, images)]
+        sections += [_standing(arms[RANDOM])] if RANDOM in arms else []
         for name, picture in _figures(arms, found.split).items():
             path = output / f"{name}-{images}.png"
             path.write_bytes(picture)
@@ -94,8 +95,6 @@ def _costs(found: Comparison, images: int) -> str:
         "seconds in stages 1/2/3",
         "stage 3 over random's",
         "rewarded ASR / AHO",
-        "loss at 60 degrees over upright",
-        "accuracy at 60 degrees over upright",
     ]
     arms, rows = found.arms[images], []
     base = _seconds(arms[RANDOM], "joint") if RANDOM in arms else float("nan")
@@ -106,18 +105,40 @@ def _costs(found: Comparison, images: int) -> str:
             f"{100 * np.mean([means[name] for means in last]):.0f} %" if name in last[0] else "-"
             for name in ("rewarded_asr", "rewarded_aho")
         ]
-        loss, accuracy = found.flatness(images, arm)
-        rows.append(
-            [
-                arm,
-                "/".join(f"{each:.0f}" for each in seconds),
-                figure(seconds[2] / base),
-                " / ".join(rewarded),
-                f"{loss:+.1f} %",
-                f"{accuracy:+.1f} %",
-            ]
-        )
+        times = "/".join(f"{each:.0f}" for each in seconds)
+        rows.append([arm, times, figure(seconds[2] / base), " / ".join(rewarded)])
     return markdown_table(header, rows)
+
+
+def _turned(found: Comparison, images: int) -> str:
+    arms = found.arms[images]
+    baselines = [arm for arm in BASELINES if arm in arms]
+    header = [
+        "arm, images turned by -60 to 60 degrees",
+        "pooled",
+        *(f"mean_joint over {arm}" for arm in baselines),
+        "loss at 60 degrees over upright",
+        "accuracy at 60 degrees over upright",
+    ]
+    rows = []
+    for arm, by_seed in arms.items():
+        mean = np.mean([run.robustness.accuracy["rotation"] for run in by_seed.values()])
+        gains = [found.turned_gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
+        loss, accuracy = found.flatness(images, arm)
+        over = ["" if gain is None else str(gain) for gain in gains]
+        rows.append([arm, figure(float(mean)), *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
+    return markdown_table(header, rows)
+
+
+def _standing(random: Mapping[int, ArmRun]) -> str:
+    """Say whether random augmentation had anything left to teach, which learned augmentation needs it not to have."""
+    stood = np.mean([list(vars(standing(run)).values()) for run in random.values()], axis=0)
+    first, before, end, training, held = stood.tolist()
+    return (
+        f"Random augmentation alone stood at {first:.1f} on validation after stage 1, at {before:.1f} before the"
+        f" learning rate dropped for the last time, and at {end:.1f} at the end; D's loss was then {training:.4f} on"
+        f" training images augmented at random, and {held:.4f} on the scored images as they are.\n"
+    )
 
 
 def _seconds(by_seed: Mapping[int, ArmRun], stage: str) -> float:
@@ -193,8 +214,8 @@ def _hashes(found: Comparison) -> str:
 
 
 def _numbers(found: Comparison) -> dict[str, Any]:
-    def gains(images: int, arm: str) -> dict[str, Any]:
-        every = {baseline: found.gain(images, arm, baseline) for baseline in BASELINES if baseline != arm}
+    def gains(images: int, arm: str, gain_over: Callable[[int, str, str], Gain | None]) -> dict[str, Any]:
+        every = {baseline: gain_over(images, arm, baseline) for baseline in BASELINES if baseline != arm}
         return {baseline: vars(gain) for baseline, gain in every.items() if gain is not None}
 
     return {
@@ -202,14 +223,15 @@ def _numbers(found: Comparison) -> dict[str, Any]:
         "sizes": {
             str(images): {
                 arm: {
-                    "gains": gains(images, arm),
+                    "gains": gains(images, arm, found.gain),
+                    "turned_gains": gains(images, arm, found.turned_gain),
                     "steepness": dict(zip(("loss", "accuracy"), found.flatness(images, arm), strict=True)),
                     "seeds": {
                         str(seed): {
                             **run.score.groups,
                             "mean_joint": run.score.mean_joint,
                             "pooled": run.score.pooled,
-                            "robustness": vars(run.robustness),
+                            "robustness": run.robustness.curves(),
                             "result": json.loads(json.dumps(run.result)),
                         }
                         for seed, run in by_seed.items()

@@ -34,7 +34,6 @@ from ray_advpose.training.state import TrainState, make_state
 from ray_advpose.training.take_over import load_pose_stage
 
 CHECKPOINT, HISTORY, RESULT = "checkpoint", "history.json", "result.json"
-ROBUSTNESS = "robustness.json"
 # What an arm may have otherwise than the stage 1 it goes on from.
 _AFTER_STAGE_ONE = ("random.random_range", "random.scale_times", "random.rotation_times", "random.rotated_share")
 
@@ -170,8 +169,7 @@ def _score(run: Run, state: TrainState, task: Task, means: Means, folder: Path) 
         found.write(path)
         hashes[split] = _sha256(path)
     if run.kind == "arm":
-        measured = measure_robustness(task, means.splits[splits[-1]], state.pose_net)
-        _write_json(folder / ROBUSTNESS, {"split": splits[-1], **asdict(measured)})
+        measure_robustness(task, means.splits[splits[-1]], state.pose_net).write(folder, splits[-1])
     _finish(run, state, hashes, folder)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 

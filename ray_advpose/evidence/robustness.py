@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,9 +22,10 @@ ROTATIONS_DEG = tuple(range(-60, 61, 15))
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)
 OCCLUDED_CELLS = (0, 1, 2, 3, 4, 6, 8)
 OCCLUSION_GRID = 4
+ROBUSTNESS, TURNED = "robustness.json", "turned.npz"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Robustness:
     """Accuracy and loss on a split, changed in one way at a time.
 
@@ -31,11 +34,31 @@ class Robustness:
             of blackened cells of a 4 x 4 grid over the network's input.
         accuracy: By the same names, in percent: all annotated joints pooled, those out of sight too.
         loss: By the same names, D's mean loss over the joints that are in the picture.
+        turned: (N, R * J) distance / normaliser of every person's joints at each of the rotations, NaN where
+            one does not count; None of a run by a version that did not keep it.
     """
 
     values: dict[str, list[float]]
     accuracy: dict[str, list[float]]
     loss: dict[str, list[float]]
+    turned: np.ndarray | None
+
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """Return everything but single persons."""
+        return {"values": self.values, "accuracy": self.accuracy, "loss": self.loss}
+
+    def write(self, folder: Path, split: str) -> None:
+        """Write two files that `read_robustness` reads."""
+        assert self.turned is not None
+        np.savez_compressed(folder / TURNED, turned=self.turned)
+        (folder / ROBUSTNESS).write_text(json.dumps({"split": split, **self.curves()}, indent=1), encoding="utf-8")
+
+
+def read_robustness(folder: Path) -> Robustness:
+    """Read what a finished run was measured at."""
+    curves = json.loads((folder / ROBUSTNESS).read_text(encoding="utf-8"))
+    turned = np.load(folder / TURNED)["turned"] if (folder / TURNED).exists() else None
+    return Robustness(curves["values"], curves["accuracy"], curves["loss"], turned)
 
 
 @torch.no_grad()
@@ -50,18 +73,20 @@ def measure_robustness(task: Task, split: HeldSplit, pose_net: BridgedPoseNet) -
         found = {name: [_measure(task, split, pose_net, *each) for each in rows] for name, rows in changes.items()}
     return Robustness(
         values={"rotation": list(ROTATIONS_DEG), "scale": list(SCALES), "occlusion": list(OCCLUDED_CELLS)},
-        accuracy={name: [accuracy for accuracy, _ in rows] for name, rows in found.items()},
-        loss={name: [loss for _, loss in rows] for name, rows in found.items()},
+        accuracy={name: [accuracy for accuracy, _, _ in rows] for name, rows in found.items()},
+        loss={name: [loss for _, loss, _ in rows] for name, rows in found.items()},
+        turned=np.concatenate([relative for _, _, relative in found["rotation"]], axis=1),
     )
 
 
 def _measure(
     task: Task, split: HeldSplit, pose_net: BridgedPoseNet, rotation_deg: float, scale: float, cells: int
-) -> tuple[float, float]:
+) -> tuple[float, float, np.ndarray]:
     net, size = task.config.net, task.config.run.eval_batch_size
     device = split.canvas.device
     scored = torch.from_numpy(task.skeleton.scored).to(device)
-    found = counted = loss = seen_persons = torch.zeros((), device=device, dtype=torch.float64)
+    loss = seen_persons = torch.zeros((), device=device, dtype=torch.float64)
+    distances = []
     for start in range(0, len(split), size):
         batch = split.batch(0, np.arange(start, min(start + size, len(split))))
         still = canonical(len(batch), device)
@@ -70,11 +95,13 @@ def _measure(
         joints_in = decode(heatmaps[:, -1], task.config.loss.decoder) * (net.input_px / net.heatmap_px)
         usable = (seen.normalizer_in > 0) & seen.normalizer_in.isfinite()
         counts = batch.annotated & scored & usable[:, None]
-        near = (joints_in - seen.joints_in).norm(dim=2) <= task.pck_threshold * seen.normalizer_in[:, None]
-        found, counted = found + (near & counts).sum(), counted + counts.sum()
+        relative = (joints_in - seen.joints_in).norm(dim=2) / seen.normalizer_in[:, None]
+        distances.append(torch.where(counts, relative.nan_to_num(nan=torch.inf, posinf=torch.inf), torch.nan))
         judged = seen.counted.any(dim=1)
         loss, seen_persons = loss + (task.losses(heatmaps, seen) * judged).sum(), seen_persons + judged.sum()
-    return float(100 * found / counted), float(loss / seen_persons)
+    relative = torch.cat(distances)
+    accuracy = 100 * (relative <= task.pck_threshold).sum() / (~relative.isnan()).sum()
+    return float(accuracy), float(loss / seen_persons), relative.cpu().numpy()
 
 
 def _visible(first: int, persons: int, cells: int, input_px: int) -> Tensor:

@@ -34,8 +34,10 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     arms = numbers["sizes"]["120"]
     assert list(arms) == ["random", "tuned random", "uniform", "asr", "aho", "asr+aho"]
     assert numbers["split"] == "test"
+    assert "Random augmentation alone stood at" in page
     for arm, found in arms.items():
         assert f"| {arm} | 1 |" in page
+        assert found["turned_gains"].keys() == found["gains"].keys()
         result = found["seeds"]["0"]["result"]
         assert result["images_with_gradient"] == arms["random"]["seeds"]["0"]["result"]["images_with_gradient"]
         for split, digest in result["predictions_sha256"].items():

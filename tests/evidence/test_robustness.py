@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from ray_advpose.data.task import task_for
 from ray_advpose.data.validation import SplitPredictions
 from ray_advpose.evidence import robustness
 from ray_advpose.evidence.one_run import Means
-from ray_advpose.evidence.robustness import measure_robustness
+from ray_advpose.evidence.robustness import measure_robustness, read_robustness
 from ray_advpose.nets.bridge import BridgedPoseNet, Descent
 from ray_advpose.training.evaluation import predict
 from ray_advpose.training.state import make_state
@@ -26,6 +28,21 @@ def test_unchanged_pictures_score_as_predictions_do(means: Means, drawn_people: 
         place = found.values[change].index(unchanged)
         assert found.accuracy[change][place] == pytest.approx(pooled, abs=1e-6)
         assert found.loss[change][place] == pytest.approx(found.loss["rotation"][4])
+
+
+def test_single_persons_agree_with_the_curve_and_survive_their_files(
+    means: Means, drawn_people: ShardSet, base: Config, tmp_path: Path
+):
+    task, held = task_for(base, drawn_people), means.splits["test"]
+    net = make_state(base, 14, means.device).pose_net
+    measure_robustness(task, held, net).write(tmp_path, "test")
+    read = read_robustness(tmp_path)
+    assert read.curves() == measure_robustness(task, held, net).curves()
+    by_rotation = read.turned.reshape(len(held), len(robustness.ROTATIONS_DEG), 14)
+    counted = ~np.isnan(by_rotation)
+    assert (counted == counted[:, :1]).all()
+    shares = 100 * (by_rotation <= task.pck_threshold).sum(axis=(0, 2)) / counted.sum(axis=(0, 2))
+    assert shares == pytest.approx(read.accuracy["rotation"], abs=1e-4)
 
 
 class Recording(BridgedPoseNet):

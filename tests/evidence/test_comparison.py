@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ray_advpose.evidence.comparison import ArmRun, Comparison, Standing, standing
+from ray_advpose.evidence.robustness import Robustness
+from ray_advpose.pose.metrics import score_lspet
+from ray_advpose.pose.score import Score
+from ray_advpose.training.history import EpochRecord
+
+PERSONS, ROTATIONS, JOINTS = 30, 3, 14
+
+
+def scored() -> Score:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 100, (PERSONS, JOINTS, 2))
+    return score_lspet(truth, truth, np.ones((PERSONS, JOINTS), dtype=bool))
+
+
+def epoch(stage: str, metric: float, pose_rate: float, loss: float) -> EpochRecord:
+    return EpochRecord(stage, 1, 1, 1, 1.0, 0.0, metric, {"loss_random": loss}, {"pose": pose_rate})
+
+
+def run_of(turned: np.ndarray | None, history: list[EpochRecord] | None = None) -> ArmRun:
+    curves = {"rotation": [3.0, 1.0, 2.0]}
+    return ArmRun({}, scored(), "", history or [], Robustness(curves, curves, curves, turned))
+
+
+def found_at(*by_rotation: float) -> np.ndarray:
+    """Return (N, R * J) distances of which this share is near, at each rotation."""
+    relative = np.full((PERSONS, ROTATIONS, JOINTS), 9.0)
+    for place, share in enumerate(by_rotation):
+        relative[: round(share * PERSONS), place] = 0.0
+    relative[:, :, 3] = np.nan
+    return relative.reshape(PERSONS, -1)
+
+
+def test_the_gain_over_rotations_is_the_mean_of_the_gains_at_each():
+    arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
+    gain = Comparison("test", {100: arms}).turned_gain(100, "asr", "random")
+    assert gain is not None
+    assert gain.mean == pytest.approx(100 * (0.2 - 0.1 + 0.3) / 3)
+    assert gain.low < gain.mean < gain.high
+
+
+def test_runs_without_single_persons_are_left_out_of_it():
+    arms = {
+        "random": {0: run_of(None), 1: run_of(found_at(0.2, 0.2, 0.2))},
+        "asr": {0: run_of(found_at(1, 1, 1)), 1: run_of(found_at(0.3, 0.3, 0.3)), 2: run_of(found_at(1, 1, 1))},
+    }
+    comparison = Comparison("test", {100: arms})
+    gain = comparison.turned_gain(100, "asr", "random")
+    assert gain is not None
+    assert gain.by_seed == pytest.approx((10.0,))
+    assert comparison.turned_gain(100, "asr", "uniform") is None
+
+
+def test_where_random_augmentation_stands():
+    history = [epoch("pose", 20.0, 1e-3, 0.3)]
+    dropped = [epoch("joint", 22.0, 1e-3, 0.2), epoch("joint", 23.0, 1e-3, 0.2), epoch("joint", 27.0, 2e-4, 0.1)]
+    assert standing(run_of(None, history + dropped)) == Standing(20.0, 23.0, 27.0, 0.1, 1.0)
+    assert standing(run_of(None, history + dropped[:2])).before_drop == 20.0
