@@ -114,6 +114,9 @@ class RewardConfig(Section):
     beta: Rate = 0.5
     reward_by: Literal["loss", "pckh"] = "loss"
     probability_cap: float | None = Field(None, gt=1, description="times 1/k; the authors' release uses 2")
+    baseline: Literal["none", "batch"] = Field(
+        "none", description="batch: a draw gains by being harder than the batch's other draws, as far as alpha = beta"
+    )
 
 
 class RandomConfig(Section):

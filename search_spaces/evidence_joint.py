@@ -7,15 +7,15 @@ from ray_advpose.search.space import SearchSpace
 SPACE = SearchSpace(
     trials=6,
     fields={
+        "reward.baseline": Choice(("none", "batch")),
         "reward.alpha": Uniform(0.1, 1.0),
         "reward.beta": Uniform(0.1, 1.0),
         # Without one G_ASR came to draw the same bin for every image (docs/RESULTS.md).
         "reward.probability_cap": Uniform(1.2, 3.0),
         "asr.max_scale_log2": Uniform(0.2, 0.6),
-        "asr.max_rotation_deg": Uniform(30, 120),
+        "asr.max_rotation_deg": Uniform(30, 90),
         "aho.max_cells": Choice((1, 2)),
         "optim.joint_lr": LogUniform(5e-5, 1e-3),
-        "optim.adversarial_bn": Choice(("shared", "separate")),
     },
     scheduling=RunAll(),
 )

@@ -23,10 +23,37 @@ def verdicts(adversarial: Tensor, reference: Tensor) -> Tensor:
     return torch.where(adversarial > reference, 1, -1) * compared
 
 
-def reward_targets(probability: Tensor, drawn: Tensor, verdict: Tensor, config: RewardConfig) -> Tensor:
+def rates(verdict: Tensor, config: RewardConfig, rewarded_share: Tensor | None = None) -> Tensor:
+    """Return by which part of itself the probability of what was drawn changes.
+
+    By the paper that is alpha where rewarded and -beta where penalised, so that an entry gains only if more than
+    beta / (alpha + beta) of its draws are rewarded. Where all entries' shares are above that, whatever is drawn
+    most gains most; where all are below, everything flattens: either way nothing is learned of which is harder.
+    With ``baseline: batch`` the rates are alpha (1 - r) and -beta r, r being the share of the batch's draws that
+    was rewarded: for alpha = beta an entry gains if its share is above r (a score function with a baseline).
+
+    Args:
+        verdict: (B,) of `verdicts`.
+        config: alpha, beta, and what to weigh them by.
+        rewarded_share: 0-dim r, of the global batch's draws that could be compared; for a baseline alone.
+    """
+    rate = torch.where(verdict > 0, config.alpha, -config.beta)
+    if config.baseline == "none":
+        return rate
+    assert rewarded_share is not None, "a baseline was asked for"
+    return rate * torch.where(verdict > 0, 1 - rewarded_share, rewarded_share)
+
+
+def reward_targets(
+    probability: Tensor,
+    drawn: Tensor,
+    verdict: Tensor,
+    config: RewardConfig,
+    rewarded_share: Tensor | None = None,
+) -> Tensor:
     """Move probability to the drawn entries (Eq. 5) or away from them (Eq. 6).
 
-    Each of the c drawn entries changes by plus alpha or minus beta times its own probability, and
+    Each of the c drawn entries changes by its rate (`rates`) times its own probability, and
     each of the other k - c takes the negative of their sum over k - c. For c = 1 this is the
     paper's formula. An entry that would fall below 0 is clamped there and the target renormalised,
     which the paper leaves open.
@@ -36,12 +63,13 @@ def reward_targets(probability: Tensor, drawn: Tensor, verdict: Tensor, config: 
         drawn: (B, k) bool, the sampled bin or cells; at least one and fewer than k a row.
         verdict: (B,) 1 for reward, -1 for penalty, 0 to leave the prediction as it is.
         config: alpha, beta and the optional cap on a single probability.
+        rewarded_share: See `rates`.
 
     Returns:
         (B, k) targets that sum to 1, detached.
     """
     with torch.no_grad():
-        rate = torch.where(verdict > 0, config.alpha, -config.beta).to(probability.dtype)[:, None]
+        rate = rates(verdict, config, rewarded_share).to(probability.dtype)[:, None]
         change = torch.where(drawn, rate * probability, 0.0)
         others = (~drawn).sum(dim=1, keepdim=True)
         share = -change.sum(dim=1, keepdim=True) / others

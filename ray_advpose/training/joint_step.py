@@ -25,7 +25,7 @@ from ray_advpose.training.draws import (
 from ray_advpose.training.inputs import entropy
 from ray_advpose.training.modes import evaluating, untracked
 from ray_advpose.training.pose_step import StepResult, StepStatistics, Task
-from ray_advpose.training.workers import part_of_mean
+from ray_advpose.training.workers import part_of_mean, share_of_all
 
 
 def share_sizes(batch_size: int, asr: bool, aho: bool) -> tuple[int, int, int]:
@@ -134,10 +134,11 @@ class JointStep(nn.Module):
             task.difficulty(losses, heatmaps, seen),
             task.difficulty(reference_losses, reference_heatmaps, reference_seen),
         )
+        share = self._rewarded_share(verdict)
         divergence = torch.zeros_like(losses)
         for log_probability, index in ((log_scale, drawn.scale_index), (log_rotation, drawn.rotation_index)):
             chosen = one_hot(index, log_probability.shape[1])
-            target = reward_targets(log_probability.exp(), chosen, verdict, task.config.reward)
+            target = reward_targets(log_probability.exp(), chosen, verdict, task.config.reward, share)
             divergence = divergence + kl_divergence(target, log_probability)
         entropies = {"entropy_scale": log_scale, "entropy_rotation": log_rotation}
         return _ShareResult(losses, divergence, _statistics("asr", losses, reference_losses, verdict, entropies))
@@ -161,7 +162,8 @@ class JointStep(nn.Module):
         verdict = verdicts(
             task.difficulty(losses, heatmaps, seen), task.difficulty(reference_losses, reference_heatmaps, seen)
         )
-        targets = [reward_targets(log_cells.exp(), level, verdict, config.reward) for level in drawn.cells]
+        share = self._rewarded_share(verdict)
+        targets = [reward_targets(log_cells.exp(), level, verdict, config.reward, share) for level in drawn.cells]
         # Masks drawn independently share one prediction and one verdict: each has a target, all weigh alike.
         divergence = torch.stack([kl_divergence(target, log_cells) for target in targets]).mean(dim=0)
         return _ShareResult(
@@ -189,6 +191,12 @@ class JointStep(nn.Module):
         with self._adversarial_norms():
             losses = self.task.losses(self.pose_net.ascend(descent, masks), seen)
         return _ShareResult(losses, None, {"loss_aho": (losses.detach().sum(), len(batch))})
+
+    def _rewarded_share(self, verdict: Tensor) -> Tensor | None:
+        """Return what `reward_targets` weighs its rates by, of all workers; None if by nothing."""
+        if self.task.config.reward.baseline == "none":
+            return None
+        return share_of_all(verdict > 0, verdict != 0)
 
     def _adversarial_norms(self) -> AbstractContextManager[None]:
         """Whether passes that D learns from under adversarial augmentation move its running statistics."""

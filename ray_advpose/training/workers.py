@@ -1,7 +1,8 @@
-"""How many workers share a global batch, and what each may call the mean of its losses."""
+"""How many workers share a global batch, and what each may call a mean over it."""
 
 from __future__ import annotations
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -26,3 +27,19 @@ def part_of_mean(losses: Tensor, images: int) -> Tensor:
         0-dim tensor; with one worker the plain mean.
     """
     return losses.sum() * worker_count() / images
+
+
+def share_of_all(chosen: Tensor, among: Tensor) -> Tensor:
+    """Return which share of some images was chosen, over all workers; called on every worker.
+
+    Args:
+        chosen: (n,) bool, of this worker's images.
+        among: (n,) bool, those that count.
+
+    Returns:
+        0-dim tensor of no gradient; 0 where no image counts.
+    """
+    counts = torch.stack([(chosen & among).sum(), among.sum()])
+    if dist.is_initialized():
+        dist.all_reduce(counts)
+    return counts[0] / counts[1].clamp_min(1)

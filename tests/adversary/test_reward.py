@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_advpose.adversary.reward import kl_divergence, reward_targets, verdicts
+from ray_advpose.adversary.reward import kl_divergence, rates, reward_targets, verdicts
 from ray_advpose.sections import RewardConfig
 
 PAPER = RewardConfig(alpha=0.2, beta=0.5)
@@ -103,6 +103,43 @@ def test_targets_are_distributions_that_move_the_right_way(prediction, harder, a
     before = sum(p for p, is_drawn in zip(probability, drawn, strict=True) if is_drawn)
     after = sum(p for p, is_drawn in zip(target, drawn, strict=True) if is_drawn)
     assert after > before if harder else after < before
+
+
+def test_a_baseline_weighs_rewards_by_the_penalised_share_and_penalties_by_the_rewarded():
+    config = RewardConfig(alpha=0.2, beta=0.5, baseline="batch")
+    found = rates(torch.tensor([1, 1, 1, -1]), config, torch.tensor(0.75))
+    assert found.tolist() == pytest.approx([0.05, 0.05, 0.05, -0.375])
+    # All alike: nothing says which of them was harder than the others.
+    assert rates(torch.tensor([1, 1]), config, torch.tensor(1.0)).tolist() == [0, 0]
+    assert rates(torch.tensor([-1, -1]), config, torch.tensor(0.0)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
+def test_a_baseline_finds_the_harder_entry_however_hard_all_are(level: float):
+    """Six cells of which one is harder. By the paper's rates only a level near beta / (alpha + beta) tells it."""
+    rewarded = torch.full((6,), level)
+    rewarded[4] += 0.15
+
+    def learned(config: RewardConfig) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        probability = torch.tensor([0.3, 0.14, 0.14, 0.14, 0.14, 0.14])
+        for _ in range(1500):
+            index = torch.multinomial(probability, 8, replacement=True, generator=generator)
+            verdict = torch.where(torch.rand(8, generator=generator) < rewarded[index], 1, -1)
+            drawn = torch.nn.functional.one_hot(index, 6).bool()
+            share = (verdict > 0).float().mean()
+            target = reward_targets(probability.expand(8, 6), drawn, verdict, config, share).mean(dim=0)
+            probability = probability + 0.05 * (target - probability)
+        return probability
+
+    by_baseline = learned(RewardConfig(alpha=0.5, beta=0.5, baseline="batch"))
+    assert by_baseline.argmax() == 4
+    assert by_baseline[4] > 0.25
+    by_paper = learned(PAPER)
+    if level == 0.2:  # everything is penalised: flat
+        assert by_paper.max() < 0.25
+    if level == 0.8:  # everything is rewarded: what was drawn most at first
+        assert by_paper.argmax() == 0
 
 
 def test_targets_are_constants():

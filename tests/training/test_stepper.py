@@ -46,6 +46,7 @@ def test_a_joint_step_stays_on_its_device(
         aho__hierarchy=hierarchy,
         reward__reward_by=reward_by,
         reward__probability_cap=2.0,
+        reward__baseline="batch",
         asr__policy=policy,
         aho__policy=policy,
     )

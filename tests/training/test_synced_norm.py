@@ -18,6 +18,8 @@ UNEVEN = {
     "stages.pretrain_epochs": 2,
     "stages.pretrain_images": 13,
     "stages.joint_epochs": 1,
+    # The one reward that has to know of the other worker's images.
+    "reward.baseline": "batch",
 }
 
 
