@@ -137,6 +137,23 @@ def steepness(over_rotation: Sequence[float]) -> float:
     return 100 * ((over_rotation[0] + over_rotation[-1]) / 2 / middle - 1)
 
 
+def followed_loss(history: Sequence[EpochRecord]) -> dict[str, float]:
+    """Return how far predictions followed what they should learn, at the last epoch that was probed.
+
+    Returns:
+        For ``scale``, ``rotation`` and ``cells`` the rank correlation (Spearman's, ties by their order) of the
+        predicted probabilities with D's loss, -1..1; without those that no network predicted.
+    """
+    probes = [record.probe for record in history if record.probe is not None]
+    found = {}
+    for name in ("scale", "rotation", "cells") if probes else ():
+        loss, predicted = (np.asarray(getattr(probes[-1], f"{kind}_{name}")) for kind in ("loss", "predicted"))
+        if predicted.size:
+            ranks = [np.argsort(np.argsort(values, kind="stable")) for values in (loss, predicted)]
+            found[name] = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return found
+
+
 def compare(experiment: Experiment, folder: Path) -> Comparison:
     """Score the predictions of all arms that have ended: of the test part if there is one.
 

@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 
 from ray_advpose.evidence.arms import BASELINES, JOINT, MEANINGS, RANDOM
-from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline, standing
-from ray_advpose.evidence.experiment import RUNS, Experiment, result_of
-from ray_advpose.evidence.one_run import is_done
+from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
+from ray_advpose.evidence.experiment import RUNS, Experiment
+from ray_advpose.evidence.tables import (
+    hash_table,
+    learning_table,
+    score_table,
+    standing_sentence,
+    tuning_table,
+    turned_table,
+)
 from ray_advpose.pose.gain import Gain
 from ray_advpose.report.curves import threshold_figure
 from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
 from ray_advpose.report.evidence_figures import robustness_figure, size_figure, training_figure
-from ray_advpose.report.ranking import markdown_table
-from ray_advpose.report.score_table import figure, json_text
+from ray_advpose.report.score_table import json_text
 from ray_advpose.training.history import EpochRecord
 
 PAGE, NUMBERS = "evidence.md", "evidence.json"
@@ -41,8 +47,8 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
         sections.append(f"## {images:,} training images\n")
         sentence = headline(found, images)
         sections += [] if sentence is None else [f"{sentence}\n"]
-        sections += [_scores(found, images), _turned(found, images), _costs(found, images)]
-        sections += [_standing(arms[RANDOM])] if RANDOM in arms else []
+        sections += [score_table(found, images), turned_table(found, images), learning_table(found, images)]
+        sections += [standing_sentence(arms[RANDOM])] if RANDOM in arms else []
         for name, picture in _figures(arms, found.split).items():
             path = output / f"{name}-{images}.png"
             path.write_bytes(picture)
@@ -53,8 +59,8 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
         (output / "sizes.png").write_bytes(_sizes(found, f"{found.split} {metric}, %"))
         sections.append("![sizes](sizes.png)\n")
     if experiment.drawn[RANDOM]:
-        sections += ["## What was tuned, on validation\n", _tuning(experiment, folder)]
-    sections += ["## Predictions\n", _hashes(found)]
+        sections += ["## What was tuned, on validation\n", tuning_table(experiment, folder)]
+    sections += ["## Predictions\n", hash_table(found)]
     (output / NUMBERS).write_text(json_text(_numbers(found)), encoding="utf-8")
     page = output / PAGE
     page.write_text("\n".join(sections), encoding="utf-8")
@@ -72,77 +78,6 @@ def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
         f" {run.result['images_with_gradient']:,} images with a gradient. Intervals: 95 %, paired bootstrap over"
         f" persons and seeds (of one seed over persons alone), of mean_joint.{tuned_here}\n\n{arms}"
     )
-
-
-def _scores(found: Comparison, images: int) -> str:
-    arms = found.arms[images]
-    some = next(iter(next(iter(arms.values())).values())).score
-    baselines = [arm for arm in BASELINES if arm in arms]
-    header = ["arm", "seeds", *some.groups, f"mean_joint{some.joints_counted}", *(f"over {arm}" for arm in baselines)]
-    rows = []
-    for arm, by_seed in arms.items():
-        scores = [run.score for run in by_seed.values()]
-        means = np.mean([[*score.groups.values(), score.mean_joint] for score in scores], axis=0)
-        gains = [found.gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
-        over = ["" if gain is None else str(gain) for gain in gains]
-        rows.append([arm, str(len(scores)), *map(figure, means.tolist()), *over])
-    return markdown_table(header, rows)
-
-
-def _costs(found: Comparison, images: int) -> str:
-    header = [
-        "arm",
-        "seconds in stages 1/2/3",
-        "stage 3 over random's",
-        "rewarded ASR / AHO",
-    ]
-    arms, rows = found.arms[images], []
-    base = _seconds(arms[RANDOM], "joint") if RANDOM in arms else float("nan")
-    for arm, by_seed in arms.items():
-        seconds = [_seconds(by_seed, stage) for stage in ("pose", "pretrain", "joint")]
-        last = [run.history[-1].means for run in by_seed.values()]
-        rewarded = [
-            f"{100 * np.mean([means[name] for means in last]):.0f} %" if name in last[0] else "-"
-            for name in ("rewarded_asr", "rewarded_aho")
-        ]
-        times = "/".join(f"{each:.0f}" for each in seconds)
-        rows.append([arm, times, figure(seconds[2] / base), " / ".join(rewarded)])
-    return markdown_table(header, rows)
-
-
-def _turned(found: Comparison, images: int) -> str:
-    arms = found.arms[images]
-    baselines = [arm for arm in BASELINES if arm in arms]
-    header = [
-        "arm, images turned by -60 to 60 degrees",
-        "pooled",
-        *(f"mean_joint over {arm}" for arm in baselines),
-        "loss at 60 degrees over upright",
-        "accuracy at 60 degrees over upright",
-    ]
-    rows = []
-    for arm, by_seed in arms.items():
-        mean = np.mean([run.robustness.accuracy["rotation"] for run in by_seed.values()])
-        gains = [found.turned_gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
-        loss, accuracy = found.flatness(images, arm)
-        over = ["" if gain is None else str(gain) for gain in gains]
-        rows.append([arm, figure(float(mean)), *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
-    return markdown_table(header, rows)
-
-
-def _standing(random: Mapping[int, ArmRun]) -> str:
-    """Say whether random augmentation had anything left to teach, which learned augmentation needs it not to have."""
-    stood = np.mean([list(vars(standing(run)).values()) for run in random.values()], axis=0)
-    first, before, end, training, held = stood.tolist()
-    return (
-        f"Random augmentation alone stood at {first:.1f} on validation after stage 1, at {before:.1f} before the"
-        f" learning rate dropped for the last time, and at {end:.1f} at the end; D's loss was then {training:.4f} on"
-        f" training images augmented at random, and {held:.4f} on the scored images as they are.\n"
-    )
-
-
-def _seconds(by_seed: Mapping[int, ArmRun], stage: str) -> float:
-    return float(np.mean([run.result["seconds"][stage] for run in by_seed.values()]))
 
 
 def _figures(arms: Mapping[str, Mapping[int, ArmRun]], split: str) -> dict[str, bytes]:
@@ -188,29 +123,6 @@ def _sizes(found: Comparison, label: str) -> bytes:
         for arm, by_seed in arms.items():
             scores.setdefault(arm, {})[images] = [run.score.mean_joint for run in by_seed.values()]
     return size_figure({arm: by_size for arm, by_size in scores.items() if len(by_size) > 1}, label)
-
-
-def _tuning(experiment: Experiment, folder: Path) -> str:
-    rows = []
-    for run in experiment.runs(folder):
-        if run.kind == "tuning" and is_done(folder, run.name):
-            number = int(run.name.rpartition("-")[2])
-            settings = " ".join(
-                f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-                for name, value in experiment.drawn[run.arm][number].items()
-            )
-            rows.append([run.arm, f"{result_of(folder, run.name)['val']:.2f}", settings])
-    rows.sort(key=lambda row: (row[0], -float(row[1])))
-    return markdown_table(["arm", "validation at the end", "settings"], rows)
-
-
-def _hashes(found: Comparison) -> str:
-    results = [run.result for arms in found.arms.values() for by_seed in arms.values() for run in by_seed.values()]
-    rows = [
-        [each["name"], each["ended"], *(each["predictions_sha256"].get(split, "")[:16] for split in ("val", "test"))]
-        for each in results
-    ]
-    return markdown_table(["run", "ended", "SHA-256 of val predictions", "of test predictions"], rows)
 
 
 def _numbers(found: Comparison) -> dict[str, Any]:

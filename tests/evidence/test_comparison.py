@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ray_advpose.evidence.comparison import ArmRun, Comparison, Standing, standing
+from ray_advpose.evidence.comparison import ArmRun, Comparison, Standing, followed_loss, standing
 from ray_advpose.evidence.robustness import Robustness
 from ray_advpose.pose.metrics import score_lspet
 from ray_advpose.pose.score import Score
-from ray_advpose.training.history import EpochRecord
+from ray_advpose.training.history import EpochRecord, Probe
 
 PERSONS, ROTATIONS, JOINTS = 30, 3, 14
 
@@ -54,6 +56,16 @@ def test_runs_without_single_persons_are_left_out_of_it():
     assert gain is not None
     assert gain.by_seed == pytest.approx((10.0,))
     assert comparison.turned_gain(100, "asr", "uniform") is None
+
+
+def test_predictions_that_follow_the_loss_are_told_from_those_that_do_not():
+    def probed(predicted: list[float]) -> list[EpochRecord]:
+        probe = Probe(1, [0.0], [0.0, 1.0, 2.0], [1, 3], [1.0], [0.1, 0.3, 0.2], [1.0, 2.0, 3.0], [], predicted, [])
+        return [replace(epoch("joint", 1.0, 1e-3, 0.1), probe=probe), epoch("joint", 1.0, 1e-3, 0.1)]
+
+    assert followed_loss(probed([0.2, 0.5, 0.3])) == pytest.approx({"rotation": 1.0})
+    assert followed_loss(probed([0.5, 0.2, 0.3])) == pytest.approx({"rotation": -1.0})
+    assert followed_loss([epoch("joint", 1.0, 1e-3, 0.1)]) == {}
 
 
 def test_where_random_augmentation_stands():

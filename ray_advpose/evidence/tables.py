@@ -1,0 +1,132 @@
+"""The tables of an experiment's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ray_advpose.evidence.arms import BASELINES, RANDOM
+from ray_advpose.evidence.comparison import ArmRun, Comparison, followed_loss, standing
+from ray_advpose.evidence.experiment import Experiment, result_of
+from ray_advpose.evidence.one_run import is_done
+from ray_advpose.report.ranking import markdown_table
+from ray_advpose.report.score_table import figure
+
+
+def score_table(found: Comparison, images: int) -> str:
+    """Return accuracy by joint and the gains over every baseline."""
+    arms = found.arms[images]
+    some = next(iter(next(iter(arms.values())).values())).score
+    baselines = [arm for arm in BASELINES if arm in arms]
+    header = ["arm", "seeds", *some.groups, f"mean_joint{some.joints_counted}", *(f"over {arm}" for arm in baselines)]
+    rows = []
+    for arm, by_seed in arms.items():
+        scores = [run.score for run in by_seed.values()]
+        means = np.mean([[*score.groups.values(), score.mean_joint] for score in scores], axis=0)
+        gains = [found.gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
+        over = ["" if gain is None else str(gain) for gain in gains]
+        rows.append([arm, str(len(scores)), *map(figure, means.tolist()), *over])
+    return markdown_table(header, rows)
+
+
+def turned_table(found: Comparison, images: int) -> str:
+    """Return what turned images come to, and how steep loss and accuracy are over rotation."""
+    arms = found.arms[images]
+    baselines = [arm for arm in BASELINES if arm in arms]
+    header = [
+        "arm, images turned by -60 to 60 degrees",
+        "pooled",
+        *(f"mean_joint over {arm}" for arm in baselines),
+        "loss at 60 degrees over upright",
+        "accuracy at 60 degrees over upright",
+    ]
+    rows = []
+    for arm, by_seed in arms.items():
+        mean = np.mean([run.robustness.accuracy["rotation"] for run in by_seed.values()])
+        gains = [found.turned_gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
+        loss, accuracy = found.flatness(images, arm)
+        over = ["" if gain is None else str(gain) for gain in gains]
+        rows.append([arm, figure(float(mean)), *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
+    return markdown_table(header, rows)
+
+
+def learning_table(found: Comparison, images: int) -> str:
+    """Return what each arm cost, and whether its networks learned what is hard."""
+    header = [
+        "arm",
+        "seconds in stages 1/2/3",
+        "stage 3 over random's",
+        "rewarded ASR / AHO",
+        "an entry gains above",
+        "prediction follows loss: scale / rotation / cells",
+    ]
+    arms, rows = found.arms[images], []
+    base = _seconds(arms[RANDOM], "joint") if RANDOM in arms else float("nan")
+    for arm, by_seed in arms.items():
+        seconds = [_seconds(by_seed, stage) for stage in ("pose", "pretrain", "joint")]
+        last = [run.history[-1].means for run in by_seed.values()]
+        rewarded = [
+            f"{100 * np.mean([means[name] for means in last]):.0f} %" if name in last[0] else "-"
+            for name in ("rewarded_asr", "rewarded_aho")
+        ]
+        times = "/".join(f"{each:.0f}" for each in seconds)
+        followed = [followed_loss(run.history) for run in by_seed.values()]
+        follows = [
+            f"{np.mean([each[name] for each in followed]):+.2f}" if name in followed[0] else "-"
+            for name in ("scale", "rotation", "cells")
+        ]
+        networks = any(name in last[0] for name in ("rewarded_asr", "rewarded_aho"))
+        above = _break_even(next(iter(by_seed.values())).result["config"]) if networks else "-"
+        rows.append([arm, times, figure(seconds[2] / base), " / ".join(rewarded), above, " / ".join(follows)])
+    return markdown_table(header, rows)
+
+
+def standing_sentence(random: Mapping[int, ArmRun]) -> str:
+    """Say whether random augmentation had anything left to teach, which learned augmentation needs it not to have."""
+    stood = np.mean([list(vars(standing(run)).values()) for run in random.values()], axis=0)
+    first, before, end, training, held = stood.tolist()
+    return (
+        f"Random augmentation alone stood at {first:.1f} on validation after stage 1, at {before:.1f} before the"
+        f" learning rate dropped for the last time, and at {end:.1f} at the end; D's loss was then {training:.4f} on"
+        f" training images augmented at random, and {held:.4f} on the scored images as they are.\n"
+    )
+
+
+def tuning_table(experiment: Experiment, folder: Path) -> str:
+    """Return the settings tried, the best on validation first."""
+    rows = []
+    for run in experiment.runs(folder):
+        if run.kind == "tuning" and is_done(folder, run.name):
+            number = int(run.name.rpartition("-")[2])
+            settings = " ".join(
+                f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in experiment.drawn[run.arm][number].items()
+            )
+            rows.append([run.arm, f"{result_of(folder, run.name)['val']:.2f}", settings])
+    rows.sort(key=lambda row: (row[0], -float(row[1])))
+    return markdown_table(["arm", "validation at the end", "settings"], rows)
+
+
+def hash_table(found: Comparison) -> str:
+    """Return the hashes of all predictions."""
+    results = [run.result for arms in found.arms.values() for by_seed in arms.values() for run in by_seed.values()]
+    rows = [
+        [each["name"], each["ended"], *(each["predictions_sha256"].get(split, "")[:16] for split in ("val", "test"))]
+        for each in results
+    ]
+    return markdown_table(["run", "ended", "SHA-256 of val predictions", "of test predictions"], rows)
+
+
+def _break_even(config: Mapping[str, Any]) -> str:
+    """Say which share of an entry's draws has to be rewarded for its probability to grow (see `reward.rates`)."""
+    share = config["reward.beta"] / (config["reward.alpha"] + config["reward.beta"])
+    if config.get("reward.baseline", "none") == "none":
+        return f"{100 * share:.0f} % rewarded"
+    return "the batch's rewarded share" if share == 0.5 else f"{share / (1 - share):.2f} x the batch's odds"
+
+
+def _seconds(by_seed: Mapping[int, ArmRun], stage: str) -> float:
+    return float(np.mean([run.result["seconds"][stage] for run in by_seed.values()]))
