@@ -54,6 +54,11 @@ class Config(Section):
                 f"run.global_batch_size = {self.run.global_batch_size} gives run.num_workers = {self.run.num_workers}"
                 f" workers less than {shares} image{'s' * (shares > 1)} each, one of every share of a joint step"
             )
+        if self.reward.baseline == "batch" and self.adversarial and self.run.global_batch_size < 2 * shares:
+            raise ValueError(
+                f"reward.baseline = 'batch' compares the images of a share, and run.global_batch_size ="
+                f" {self.run.global_batch_size} gives {shares} shares less than 2 each"
+            )
         if self.run.min_workers is not None and self.run.min_workers > self.run.num_workers:
             raise ValueError(
                 f"run.min_workers = {self.run.min_workers} is more than run.num_workers = {self.run.num_workers}"

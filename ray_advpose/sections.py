@@ -115,7 +115,9 @@ class RewardConfig(Section):
     reward_by: Literal["loss", "pckh"] = "loss"
     probability_cap: float | None = Field(None, gt=1, description="times 1/k; the authors' release uses 2")
     baseline: Literal["none", "batch"] = Field(
-        "none", description="batch: a draw gains by being harder than the batch's other draws, as far as alpha = beta"
+        "none",
+        description="batch: alpha times the share of the batch's draws that was penalised, beta times the rewarded one,"
+        " for alpha <= beta and with a cap",
     )
 
 

@@ -80,6 +80,10 @@ def test_rates_up_to_and_including_one_are_allowed(rate):
             {"run.num_workers": 25, "asr.enabled": False, "aho.enabled": False},
             ["run.global_batch_size = 24", "less than 1 image each", "run.num_workers = 25"],
         ),
+        (
+            {"reward.baseline": "batch", "run.global_batch_size": 5},
+            ["reward.baseline = 'batch'", "run.global_batch_size = 5 gives 3 shares"],
+        ),
         ({"aho.grid_height": 25}, ["aho.grid_height = 25", "24 px"]),
         ({"aho.grid_height": 2, "aho.grid_width": 2, "aho.max_cells": 4}, ["aho.max_cells = 4", "4 cells"]),
     ],

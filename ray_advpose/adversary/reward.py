@@ -26,11 +26,16 @@ def verdicts(adversarial: Tensor, reference: Tensor) -> Tensor:
 def rates(verdict: Tensor, config: RewardConfig, rewarded_share: Tensor | None = None) -> Tensor:
     """Return by which part of itself the probability of what was drawn changes.
 
-    By the paper that is alpha where rewarded and -beta where penalised, so that an entry gains only if more than
-    beta / (alpha + beta) of its draws are rewarded. Where all entries' shares are above that, whatever is drawn
-    most gains most; where all are below, everything flattens: either way nothing is learned of which is harder.
+    By the paper that is alpha where rewarded and -beta where penalised. An entry of probability p, rewarded in a
+    share s of its draws, is moved by its own draws in proportion to p^2 m, m = (alpha + beta) s - beta: up only if
+    s is above beta / (alpha + beta). Where all entries are below, the distribution settles near p ~ |m|^(-1/2),
+    harder entries first but nearly flat; where all are above, the entry with the largest p^2 m takes all, which
+    is the one drawn most unless another is much harder. Only shares on both sides of it are told apart well.
+
     With ``baseline: batch`` the rates are alpha (1 - r) and -beta r, r being the share of the batch's draws that
-    was rewarded: for alpha = beta an entry gains if its share is above r (a score function with a baseline).
+    was rewarded. For alpha = beta an entry's own draws then raise it if s is above r, however hard all are; nothing
+    holds the hardest one back, so that a cap is needed. alpha > beta feeds whatever is drawn, alpha < beta flattens.
+    A draw counts in r itself, which makes all changes smaller by (n - 1) / n for n draws.
 
     Args:
         verdict: (B,) of `verdicts`.

@@ -44,14 +44,14 @@ class Standing:
 
     Attributes:
         after_stage_one: Validation score at the end of stage 1.
-        before_drop: Before D's learning rate dropped for the last time; the one above if it did not in stage 3.
+        before_drop: Before D's learning rate dropped for the last time; None if it did not in stage 3.
         at_end: After the last epoch.
         training_loss: D's loss on randomly augmented training images, mean of the last epoch.
         held_loss: D's loss on the split's own images, upright and whole.
     """
 
     after_stage_one: float
-    before_drop: float
+    before_drop: float | None
     at_end: float
     training_loss: float
     held_loss: float
@@ -65,7 +65,7 @@ def standing(run: ArmRun) -> Standing:
     before = [record for record in joint if record.learning_rates["pose"] > last.learning_rates["pose"]]
     return Standing(
         after_stage_one=pose[-1].metric,
-        before_drop=(before or pose)[-1].metric,
+        before_drop=before[-1].metric if before else None,
         at_end=last.metric,
         training_loss=last.means["loss_random"],
         held_loss=run.robustness.loss["rotation"][len(run.robustness.loss["rotation"]) // 2],
@@ -96,15 +96,25 @@ class Comparison:
         )
 
     def turned_gain(self, images: int, arm: str, baseline: str) -> Gain | None:
-        """Return the same of the mean over all the rotations that `Robustness` is measured at."""
-        turned = [
-            (ours.robustness.turned, theirs.robustness.turned) for ours, theirs in self._pairs(images, arm, baseline)
-        ]
+        """Return the same of the mean over all the rotations that `Robustness` is measured at; None if one was not."""
+        pairs = self._pairs(images, arm, baseline)
+        turned = [(ours.robustness.turned, theirs.robustness.turned) for ours, theirs in pairs]
         known = [(ours, theirs) for ours, theirs in turned if ours is not None and theirs is not None]
-        if not known:
+        if not known or len(known) < len(pairs):
             return None
-        threshold = next(iter(self.arms[images][arm].values())).score.threshold
+        threshold = pairs[0][0].score.threshold
         return paired_gain([ours for ours, _ in known], [theirs for _, theirs in known], threshold)
+
+    def turned_score(self, images: int, arm: str) -> float | None:
+        """Return an arm's mean_joint over all those rotations; None if a run of it was not measured so."""
+        runs = list(self.arms[images][arm].values())
+        turned = [run.robustness.turned for run in runs if run.robustness.turned is not None]
+        if len(turned) < len(runs):
+            return None
+        threshold = runs[0].score.threshold
+        with np.errstate(invalid="ignore"):  # a joint that never counts
+            by_column = [100 * (each <= threshold).sum(axis=0) / (~np.isnan(each)).sum(axis=0) for each in turned]
+        return float(np.nanmean(by_column))
 
     def _pairs(self, images: int, arm: str, baseline: str) -> list[tuple[ArmRun, ArmRun]]:
         ours, theirs = self.arms[images].get(arm, {}), self.arms[images].get(baseline, {})

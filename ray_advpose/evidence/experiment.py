@@ -88,7 +88,9 @@ def begin(experiment: Experiment, output: Path) -> None:
     path = output / EXPERIMENT
     wanted = json.loads(json.dumps(asdict(experiment)))
     if path.exists():
-        found = asdict(read_experiment(output))
+        there = read_experiment(output)
+        # With the fields that have come since, at their defaults, which are what it was begun with.
+        found = {**asdict(there), "config": json.loads(json.dumps(there.base.model_dump()))}
         for name, value in wanted.items():
             grown = name in _MAY_GROW and set(found[name]) <= set(value)
             if found[name] != value and not grown:

@@ -100,7 +100,7 @@ def _measure(
         judged = seen.counted.any(dim=1)
         loss, seen_persons = loss + (task.losses(heatmaps, seen) * judged).sum(), seen_persons + judged.sum()
     relative = torch.cat(distances)
-    accuracy = 100 * (relative <= task.pck_threshold).sum() / (~relative.isnan()).sum()
+    accuracy = 100 * (relative <= task.pck_threshold).sum().double() / (~relative.isnan()).sum()
     return float(accuracy), float(loss / seen_persons), relative.cpu().numpy()
 
 

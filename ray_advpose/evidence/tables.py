@@ -12,6 +12,7 @@ from ray_advpose.evidence.arms import BASELINES, RANDOM
 from ray_advpose.evidence.comparison import ArmRun, Comparison, followed_loss, standing
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
+from ray_advpose.evidence.robustness import ROTATIONS_DEG
 from ray_advpose.report.ranking import markdown_table
 from ray_advpose.report.score_table import figure
 
@@ -37,20 +38,25 @@ def turned_table(found: Comparison, images: int) -> str:
     arms = found.arms[images]
     baselines = [arm for arm in BASELINES if arm in arms]
     header = [
-        "arm, images turned by -60 to 60 degrees",
-        "pooled",
-        *(f"mean_joint over {arm}" for arm in baselines),
+        "arm",
+        "mean_joint, turned",
+        *(f"over {arm}" for arm in baselines),
         "loss at 60 degrees over upright",
         "accuracy at 60 degrees over upright",
     ]
     rows = []
-    for arm, by_seed in arms.items():
-        mean = np.mean([run.robustness.accuracy["rotation"] for run in by_seed.values()])
+    for arm in arms:
+        mean = found.turned_score(images, arm)
         gains = [found.turned_gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
         loss, accuracy = found.flatness(images, arm)
         over = ["" if gain is None else str(gain) for gain in gains]
-        rows.append([arm, figure(float(mean)), *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
-    return markdown_table(header, rows)
+        turned = "" if mean is None else figure(mean)
+        rows.append([arm, turned, *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
+    return (
+        f"The same images turned by {ROTATIONS_DEG[0]} to {ROTATIONS_DEG[-1]} degrees in {len(ROTATIONS_DEG)} even"
+        " steps (mean over them, upright among them; the last two columns: mean of the two outermost):\n\n"
+        + markdown_table(header, rows)
+    )
 
 
 def learning_table(found: Comparison, images: int) -> str:
@@ -60,7 +66,7 @@ def learning_table(found: Comparison, images: int) -> str:
         "seconds in stages 1/2/3",
         "stage 3 over random's",
         "rewarded ASR / AHO",
-        "an entry gains above",
+        "own draws raise a bin or cell above",
         "prediction follows loss: scale / rotation / cells",
     ]
     arms, rows = found.arms[images], []
@@ -81,16 +87,25 @@ def learning_table(found: Comparison, images: int) -> str:
         networks = any(name in last[0] for name in ("rewarded_asr", "rewarded_aho"))
         above = _break_even(next(iter(by_seed.values())).result["config"]) if networks else "-"
         rows.append([arm, times, figure(seconds[2] / base), " / ".join(rewarded), above, " / ".join(follows)])
-    return markdown_table(header, rows)
+    return (
+        "What it cost, and what was learned: of the last epoch the share of adversarial draws that were harder than"
+        " their reference; which share of such rewards makes a bin or cell likelier; and the rank correlation, -1 to 1,"
+        " of the predicted probabilities with D's loss on a few fixed images:\n\n" + markdown_table(header, rows)
+    )
 
 
 def standing_sentence(random: Mapping[int, ArmRun]) -> str:
     """Say whether random augmentation had anything left to teach, which learned augmentation needs it not to have."""
-    stood = np.mean([list(vars(standing(run)).values()) for run in random.values()], axis=0)
-    first, before, end, training, held = stood.tolist()
+    found = [standing(run) for run in random.values()]
+    dropped = [each.before_drop for each in found if each.before_drop is not None]
+    before = f" at {np.mean(dropped):.1f} before the learning rate dropped," if len(dropped) == len(found) else ""
+    first, end, training, held = (
+        np.mean([getattr(each, name) for each in found])
+        for name in ("after_stage_one", "at_end", "training_loss", "held_loss")
+    )
     return (
-        f"Random augmentation alone stood at {first:.1f} on validation after stage 1, at {before:.1f} before the"
-        f" learning rate dropped for the last time, and at {end:.1f} at the end; D's loss was then {training:.4f} on"
+        f"Random augmentation alone stood at {first:.1f} on validation (joints pooled) after stage 1,{before} and at"
+        f" {end:.1f} at the end: what stage 3 still gained, it had left to teach. D's loss was then {training:.4f} on"
         f" training images augmented at random, and {held:.4f} on the scored images as they are.\n"
     )
 
@@ -121,11 +136,11 @@ def hash_table(found: Comparison) -> str:
 
 
 def _break_even(config: Mapping[str, Any]) -> str:
-    """Say which share of an entry's draws has to be rewarded for its probability to grow (see `reward.rates`)."""
-    share = config["reward.beta"] / (config["reward.alpha"] + config["reward.beta"])
+    """Say which share of an entry's draws has to be rewarded for them to raise it (see `reward.rates`)."""
+    alpha, beta = config["reward.alpha"], config["reward.beta"]
     if config.get("reward.baseline", "none") == "none":
-        return f"{100 * share:.0f} % rewarded"
-    return "the batch's rewarded share" if share == 0.5 else f"{share / (1 - share):.2f} x the batch's odds"
+        return f"{100 * beta / (alpha + beta):.0f} % rewarded"
+    return "the batch's rewarded share" if alpha == beta else f"{beta / alpha:.2f} times the batch's odds of a reward"
 
 
 def _seconds(by_seed: Mapping[int, ArmRun], stage: str) -> float:

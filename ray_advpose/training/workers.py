@@ -40,6 +40,6 @@ def share_of_all(chosen: Tensor, among: Tensor) -> Tensor:
         0-dim tensor of no gradient; 0 where no image counts.
     """
     counts = torch.stack([(chosen & among).sum(), among.sum()])
-    if dist.is_initialized():
+    if worker_count() > 1:
         dist.all_reduce(counts)
     return counts[0] / counts[1].clamp_min(1)

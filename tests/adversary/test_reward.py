@@ -114,32 +114,36 @@ def test_a_baseline_weighs_rewards_by_the_penalised_share_and_penalties_by_the_r
     assert rates(torch.tensor([-1, -1]), config, torch.tensor(0.0)).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
-def test_a_baseline_finds_the_harder_entry_however_hard_all_are(level: float):
-    """Six cells of which one is harder. By the paper's rates only a level near beta / (alpha + beta) tells it."""
+def learned_of_six(level: float, config: RewardConfig) -> torch.Tensor:
+    """What is learned of six cells, one of them drawn most at first, and another rewarded more often."""
     rewarded = torch.full((6,), level)
     rewarded[4] += 0.15
+    generator = torch.Generator().manual_seed(0)
+    probability = torch.tensor([0.3, 0.14, 0.14, 0.14, 0.14, 0.14])
+    for _ in range(1500):
+        index = torch.multinomial(probability, 8, replacement=True, generator=generator)
+        verdict = torch.where(torch.rand(8, generator=generator) < rewarded[index], 1, -1)
+        drawn = torch.nn.functional.one_hot(index, 6).bool()
+        share = (verdict > 0).float().mean()
+        target = reward_targets(probability.expand(8, 6), drawn, verdict, config, share).mean(dim=0)
+        probability = probability + 0.05 * (target - probability)
+    return probability
 
-    def learned(config: RewardConfig) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(0)
-        probability = torch.tensor([0.3, 0.14, 0.14, 0.14, 0.14, 0.14])
-        for _ in range(1500):
-            index = torch.multinomial(probability, 8, replacement=True, generator=generator)
-            verdict = torch.where(torch.rand(8, generator=generator) < rewarded[index], 1, -1)
-            drawn = torch.nn.functional.one_hot(index, 6).bool()
-            share = (verdict > 0).float().mean()
-            target = reward_targets(probability.expand(8, 6), drawn, verdict, config, share).mean(dim=0)
-            probability = probability + 0.05 * (target - probability)
-        return probability
 
-    by_baseline = learned(RewardConfig(alpha=0.5, beta=0.5, baseline="batch"))
-    assert by_baseline.argmax() == 4
-    assert by_baseline[4] > 0.25
-    by_paper = learned(PAPER)
-    if level == 0.2:  # everything is penalised: flat
-        assert by_paper.max() < 0.25
-    if level == 0.8:  # everything is rewarded: what was drawn most at first
-        assert by_paper.argmax() == 0
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
+def test_a_baseline_finds_the_harder_cell_however_hard_all_are(level: float):
+    found = learned_of_six(level, RewardConfig(alpha=0.5, beta=0.5, baseline="batch"))
+    assert found.argmax() == 4
+    assert found[4] > 0.25
+
+
+def test_without_one_all_below_the_break_even_stay_flat_and_all_above_it_feed_the_first():
+    assert learned_of_six(0.2, PAPER).max() < 0.22
+    assert learned_of_six(0.8, PAPER).argmax() == 0
+
+
+def test_a_baseline_does_not_help_where_alpha_exceeds_beta():
+    assert learned_of_six(0.5, RewardConfig(alpha=0.5, beta=0.2, baseline="batch")).argmax() == 0
 
 
 def test_targets_are_constants():

@@ -7,6 +7,7 @@ import pytest
 
 from ray_advpose.evidence.comparison import ArmRun, Comparison, Standing, followed_loss, standing
 from ray_advpose.evidence.robustness import Robustness
+from ray_advpose.evidence.tables import learning_table
 from ray_advpose.pose.metrics import score_lspet
 from ray_advpose.pose.score import Score
 from ray_advpose.training.history import EpochRecord, Probe
@@ -35,6 +36,7 @@ def found_at(*by_rotation: float) -> np.ndarray:
     for place, share in enumerate(by_rotation):
         relative[: round(share * PERSONS), place] = 0.0
     relative[:, :, 3] = np.nan
+    relative[:15, :, 7] = np.nan
     return relative.reshape(PERSONS, -1)
 
 
@@ -42,20 +44,21 @@ def test_the_gain_over_rotations_is_the_mean_of_the_gains_at_each():
     arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
     gain = Comparison("test", {100: arms}).turned_gain(100, "asr", "random")
     assert gain is not None
-    assert gain.mean == pytest.approx(100 * (0.2 - 0.1 + 0.3) / 3)
+    # Of joint 7 only the last half of the persons count: found in 3 of 15 by the second of random alone.
+    assert gain.mean == pytest.approx(100 * (12 * (0.2 - 0.1 + 0.3) - 3 / 15) / 39)
     assert gain.low < gain.mean < gain.high
 
 
-def test_runs_without_single_persons_are_left_out_of_it():
+def test_a_gain_of_runs_without_single_persons_is_not_told():
     arms = {
         "random": {0: run_of(None), 1: run_of(found_at(0.2, 0.2, 0.2))},
         "asr": {0: run_of(found_at(1, 1, 1)), 1: run_of(found_at(0.3, 0.3, 0.3)), 2: run_of(found_at(1, 1, 1))},
     }
     comparison = Comparison("test", {100: arms})
-    gain = comparison.turned_gain(100, "asr", "random")
-    assert gain is not None
-    assert gain.by_seed == pytest.approx((10.0,))
+    assert comparison.turned_gain(100, "asr", "random") is None
     assert comparison.turned_gain(100, "asr", "uniform") is None
+    assert comparison.turned_score(100, "random") is None
+    assert comparison.turned_score(100, "asr") is not None
 
 
 def test_predictions_that_follow_the_loss_are_told_from_those_that_do_not():
@@ -68,8 +71,34 @@ def test_predictions_that_follow_the_loss_are_told_from_those_that_do_not():
     assert followed_loss([epoch("joint", 1.0, 1e-3, 0.1)]) == {}
 
 
+def test_a_table_says_what_makes_a_bin_likelier():
+    def learned(**reward: object) -> str:
+        settings = {f"reward.{name}": value for name, value in reward.items()}
+        history = [epoch("pose", 1.0, 1e-3, 0.1)]
+        history += [replace(history[0], stage="joint", means={"loss_random": 0.1, "rewarded_asr": 0.75})]
+        result = {"config": settings, "seconds": {"pose": 1.0, "pretrain": 2.0, "joint": 3.0}}
+        run = replace(run_of(None, history), result=result)
+        return learning_table(Comparison("test", {100: {"asr": {0: run}}}), 100).strip().splitlines()[-1]
+
+    assert learned(alpha=0.2, beta=0.5) == "| asr | 1/2/3 | - | 75 % / - | 71 % rewarded | - / - / - |"
+    assert "| 71 % rewarded |" in learned(alpha=0.2, beta=0.5, baseline="none")
+    assert "| the batch's rewarded share |" in learned(alpha=0.5, beta=0.5, baseline="batch")
+    assert "| 2.50 times the batch's odds of a reward |" in learned(alpha=0.2, beta=0.5, baseline="batch")
+
+
 def test_where_random_augmentation_stands():
     history = [epoch("pose", 20.0, 1e-3, 0.3)]
     dropped = [epoch("joint", 22.0, 1e-3, 0.2), epoch("joint", 23.0, 1e-3, 0.2), epoch("joint", 27.0, 2e-4, 0.1)]
     assert standing(run_of(None, history + dropped)) == Standing(20.0, 23.0, 27.0, 0.1, 1.0)
-    assert standing(run_of(None, history + dropped[:2])).before_drop == 20.0
+    assert standing(run_of(None, history + dropped[:2])).before_drop is None
+
+
+def test_the_score_over_rotations_goes_with_its_gain():
+    arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
+    comparison = Comparison("test", {100: arms})
+    ours, theirs = (comparison.turned_score(100, arm) for arm in ("asr", "random"))
+    gain = comparison.turned_gain(100, "asr", "random")
+    assert ours is not None
+    assert theirs is not None
+    assert gain is not None
+    assert ours - theirs == pytest.approx(gain.mean)

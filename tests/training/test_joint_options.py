@@ -13,6 +13,7 @@ from ray_advpose.pose.skeleton import LSP, MPII
 from ray_advpose.sections import RewardConfig
 from ray_advpose.training.draws import adversarial_draws
 from ray_advpose.training.inputs import PoseInput
+from ray_advpose.training.workers import share_of_all
 
 
 def seen_of(joints_in, counted, normalizer=20.0):
@@ -151,3 +152,10 @@ def test_only_learning_passes_move_running_statistics(new_run, passes, adversari
     for name, buffer in replayed.named_buffers():
         assert torch.equal(buffer, after[name]), name
     assert not any(torch.equal(buffer, after[name]) for name, buffer in before.items())
+
+
+def test_a_share_is_of_those_that_count():
+    chosen = torch.tensor([True, True, False, False])
+    assert share_of_all(chosen, torch.tensor([True, False, True, True])).item() == pytest.approx(1 / 3)
+    assert share_of_all(chosen, torch.zeros(4, dtype=torch.bool)).item() == 0
+    assert share_of_all(chosen[:0], chosen[:0]).item() == 0

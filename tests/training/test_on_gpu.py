@@ -61,6 +61,7 @@ def test_replayed_steps_train_as_written_ones_do(policy: str, tiny_config: Confi
     states = []
     for graphs in (False, True):
         settings = {"run__cuda_graphs": graphs, "run__probe_images": 0, "asr__policy": policy, "aho__policy": policy}
+        settings["reward__baseline"] = "batch"
         run = make_run(tiny_config, drawn_people, **settings)
         state = make_state(run.config, len(run.task.skeleton.joints), GPU)
         run = TinyRun(run.config, run.shards, run.task, run.schedule, state)
