@@ -28,7 +28,7 @@ class CanvasSource(Datasource):
         self,
         shards: ShardSet,
         schedule: Schedule,
-        start_step: int,
+        steps: range,
         slots: np.ndarray,
         steps_per_block: int,
         blocks_per_task: int,
@@ -39,8 +39,8 @@ class CanvasSource(Datasource):
         self._steps_per_block = steps_per_block
         steps_per_task = steps_per_block * blocks_per_task
         self._ranges = [
-            range(first, min(first + steps_per_task, schedule.total_steps))
-            for first in range(start_step, schedule.total_steps, steps_per_task)
+            range(first, min(first + steps_per_task, steps.stop))
+            for first in range(steps.start, steps.stop, steps_per_task)
         ]
 
     @property
@@ -53,7 +53,7 @@ class CanvasSource(Datasource):
         return "Canvases"
 
     def estimate_inmemory_data_size(self) -> int:
-        """Return the bytes of all canvases of the rest of the run."""
+        """Return the bytes of all canvases of these steps."""
         side = self._shards.manifest.canvas.canvas_px
         return sum(len(steps) for steps in self._ranges) * len(self._slots) * 3 * side**2
 

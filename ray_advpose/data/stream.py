@@ -3,7 +3,8 @@
 A read task is given a range of global steps and a worker's rank. It looks up in the schedule which
 persons those slots hold, reads and decodes them, and emits their rows; nothing flows into it that
 a retry, another prefetch depth or an earlier cut could change. To resume is to start the range
-later. One execution covers the rest of a run: starting one costs seconds, running it does not.
+later. An execution covers the rest of a run, or as much of it as starts in a second: starting one costs, running
+it does not.
 
 Each worker streams its own slots. A split of one shared data set would hold every worker at its
 barriers and could not be moved to another step when a worker group takes up another trial.
@@ -36,6 +37,9 @@ _BYTES_PER_BLOCK = 24 << 20
 # read, so tasks must not be tiny. They must be short enough to end by themselves: a task that waits until its blocks
 # are taken holds its process when a stream is closed, and the next stream has to start one, which takes seconds.
 _BLOCKS_PER_TASK = 4
+# Ray makes all of an execution's tasks before the first of them reads, at 1.2 ms each. The rest of a run of the paper's
+# size is 30,000 of them.
+_TASKS_PER_EXECUTION = 500
 # Read ahead so far and no further: what is ahead is lost when a trial is stopped.
 _BLOCKS_AHEAD = 6
 
@@ -70,9 +74,15 @@ def stream_batches(
     slots = np.arange(rank, schedule.batch_size, world_size)
     image_bytes = 3 * shards.manifest.canvas.canvas_px**2
     steps_per_block = max(1, min(_IMAGES_PER_BLOCK, _BYTES_PER_BLOCK // image_bytes) // len(slots))
-    source = CanvasSource(shards, schedule, start_step, slots, steps_per_block, _BLOCKS_PER_TASK)
-    dataset = _dataset(source, steps_per_block * len(slots) * image_bytes)
-    due = start_step
+    steps_per_execution = steps_per_block * _BLOCKS_PER_TASK * _TASKS_PER_EXECUTION
+    for first in range(start_step, schedule.total_steps, steps_per_execution):
+        steps = range(first, min(first + steps_per_execution, schedule.total_steps))
+        source = CanvasSource(shards, schedule, steps, slots, steps_per_block, _BLOCKS_PER_TASK)
+        yield from _executed(_dataset(source, steps_per_block * len(slots) * image_bytes), steps, slots)
+
+
+def _executed(dataset: ray.data.Dataset, steps: range, slots: np.ndarray) -> Generator[CanvasBatch, None, None]:
+    due = steps.start
     # Whole blocks: cutting and formatting batches in Ray costs as much as copying them.
     blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
     while (block := _awaited(blocks)) is not None:

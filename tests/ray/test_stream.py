@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import ray.data
 
+from ray_advpose.data import stream as streaming
 from ray_advpose.data.rest import RestWhileTraining
 from ray_advpose.data.rows import read_steps
 from ray_advpose.data.shard_writer import write_shards
@@ -27,7 +28,13 @@ def shards(tmp_path_factory):
     return ShardSet.open(folder)
 
 
-def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(shards, clean_cluster):
+@pytest.mark.parametrize("executions", ["one", "several"])
+def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(executions, shards, clean_cluster, monkeypatch):
+    if executions == "several":
+        monkeypatch.setattr(streaming, "_IMAGES_PER_BLOCK", 8)
+        monkeypatch.setattr(streaming, "_TASKS_PER_EXECUTION", 1)
+    begun, dataset = [], streaming._dataset
+    monkeypatch.setattr(streaming, "_dataset", lambda *given: begun.append(given) or dataset(*given))
     config = QUICK.replaced({"stages.pose_epochs": 2, "stages.pretrain_images": 20, "run.global_batch_size": 8})
     schedule = make_schedule(config, shards.count("train"))
     start = 5
@@ -44,6 +51,7 @@ def test_two_workers_streams_are_the_scheduled_rows_from_any_step_on(shards, cle
             assert np.array_equal(batch.annotated.numpy(), expected["annotated"])
             assert np.array_equal(batch.normalizer_cv.numpy(), expected["normalizer_cv"], equal_nan=True)
         assert steps == list(range(start, schedule.total_steps))
+    assert (len(begun) == 2) == (executions == "one")
 
 
 def test_a_finished_run_has_nothing_left_to_stream(shards):
