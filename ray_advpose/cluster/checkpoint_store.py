@@ -5,8 +5,10 @@ In a folder, local or on a network file system, a checkpoint appears by a rename
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import uuid
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -20,6 +22,11 @@ CHECKPOINTS = "checkpoints"
 PREFIX = "step_"
 PARTIAL = ".partial"
 PROBE = b"ray_advpose"
+_WRITER = "writer.json"
+
+
+class OvertakenError(UserError):
+    """Another start of the run writes its checkpoints now."""
 
 
 class CheckpointStore(ABC):
@@ -35,6 +42,40 @@ class CheckpointStore(ABC):
     def place_of(self, step: int) -> str:
         """Return the folder or URI of the checkpoint of a step."""
         return f"{self.place}/{PREFIX}{step:09d}"
+
+    def claim(self) -> str:
+        """Become the only one whose checkpoints are kept here, and return the name to `check_claim` by.
+
+        Who wrote here before, on a machine that is on its way out or cut off, ends at its next checkpoint.
+
+        Raises:
+            UserError: The place cannot be written to.
+        """
+        writer = uuid.uuid4().hex
+        try:
+            self._put_note(_WRITER, json.dumps({"writer": writer, "host": socket.gethostname()}).encode())
+        except OSError as error:
+            raise UserError(f"{self.place} cannot be claimed: {error}") from None
+        return writer
+
+    def check_claim(self, writer: str) -> None:
+        """Check that nobody has claimed the place since; `OvertakenError` if somebody has."""
+        content = self._note(_WRITER)
+        if content is None:
+            return
+        found = json.loads(content)
+        if found["writer"] != writer:
+            raise OvertakenError(
+                f"the run with checkpoints in {self.place} was gone on with on {found['host']}; it ends here"
+            )
+
+    @abstractmethod
+    def _put_note(self, name: str, content: bytes) -> None:
+        """Write a small file beside the checkpoints, whole or not at all."""
+
+    @abstractmethod
+    def _note(self, name: str) -> bytes | None:
+        """Return what `_put_note` wrote; None if nothing."""
 
     @abstractmethod
     def steps(self) -> list[int]:
@@ -141,6 +182,18 @@ class FolderStore(CheckpointStore):
             raise UserError(f"checkpoints cannot be kept in {self.place}: {error}") from None
         if found != PROBE:
             raise UserError(f"{self.place} does not give back what is written to it")
+
+    def _put_note(self, name: str, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._folder / f".{name}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+        partial.write_bytes(content)
+        partial.replace(self._folder / name)
+
+    def _note(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _hidden(self, final: Path) -> Path:
         return self._folder / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}"

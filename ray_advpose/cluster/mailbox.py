@@ -32,6 +32,7 @@ class Assignment:
         allow_changes: What may differ from the checkpoint, see `ray_advpose.training.restoring`.
         any_member: Whether the checkpoint may be of other settings, as a copied trial's is: heads of
             augmentation networks are mapped where they differ.
+        writer: By what name the place of its checkpoints is claimed; None if nobody else can write there.
     """
 
     trial_id: str
@@ -46,6 +47,7 @@ class Assignment:
     report_whole: bool = True
     allow_changes: tuple[str, ...] = ()
     any_member: bool = False
+    writer: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

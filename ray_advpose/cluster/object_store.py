@@ -90,6 +90,25 @@ class ObjectStore(CheckpointStore):
         if found != PROBE:
             raise UserError(f"{self.place} does not give back what is written to it")
 
+    def _put_note(self, name: str, content: bytes) -> None:
+        def put() -> None:
+            self._files.create_dir(self._root)
+            with self._files.open_output_stream(f"{self._root}/{name}") as stream:
+                stream.write(content)
+
+        patiently(put)
+
+    def _note(self, name: str) -> bytes | None:
+        path = f"{self._root}/{name}"
+
+        def get() -> bytes | None:
+            if self._files.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+                return None
+            with self._files.open_input_stream(path) as stream:
+                return bytes(stream.read())
+
+        return patiently(get)
+
     def _path(self, step: int) -> str:
         return f"{self._root}/{PREFIX}{step:09d}"
 

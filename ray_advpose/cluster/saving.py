@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ray_advpose.cluster.checkpoint_store import CheckpointStore
+from ray_advpose.cluster.checkpoint_store import CheckpointStore, OvertakenError
 from ray_advpose.cluster.storage import keep_checkpoints
 from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import DataIdentity, Snapshot
@@ -28,6 +28,10 @@ class CheckpointSaver:
             ones are deleted.
         logger: The run's log.
         on_written: Told the step and the seconds of every checkpoint written.
+        writer: By what name the run has claimed the store; None if nobody else can come to write there.
+
+    Raises:
+        OvertakenError: By any method that saves, once another start of the run has claimed the store.
     """
 
     def __init__(
@@ -38,7 +42,10 @@ class CheckpointSaver:
         on_saved: Callable[[str], None],
         logger: logging.Logger,
         on_written: Callable[[int, float], None] = lambda step, seconds: None,
+        writer: str | None = None,
     ) -> None:
+        self._writer = writer
+        self._overtaken: OvertakenError | None = None
         self._store = store
         self._data = data
         self._keep_last = keep_last
@@ -75,6 +82,8 @@ class CheckpointSaver:
     def save(self, snapshot: Snapshot) -> None:
         """Have a checkpoint written in the background; a failure is logged, and training goes on."""
         with self._changed:
+            if self._overtaken is not None:
+                raise self._overtaken
             self._waiting = [*self._still_needed(snapshot), snapshot]
             self._changed.notify_all()
 
@@ -114,6 +123,9 @@ class CheckpointSaver:
                 self._writing = True
             try:
                 self._commit(snapshot, self._on_saved)
+            except OvertakenError as error:
+                with self._changed:
+                    self._overtaken, self._waiting = error, []
             except Exception as error:
                 # Whatever it is, the next one must be tried.
                 self._logger.warning("%s; training goes on", self._failure(snapshot, error))
@@ -129,17 +141,23 @@ class CheckpointSaver:
     def _commit(self, snapshot: Snapshot, then: Callable[[str], None]) -> str:
         if self._last == self._store.place_of(snapshot.step):
             return self._last
+        self._check_claim()
         started = time.monotonic()
         self._last = self._store.commit(snapshot, self._data)
         seconds = time.monotonic() - started
         self._logger.info("checkpoint of step %d written in %.2f s", snapshot.step, seconds)
         self._on_written(snapshot.step, seconds)
         then(self._last)
+        self._check_claim()
         try:
             keep_checkpoints(self._store, snapshot.step, snapshot.epoch_ends, self._keep_last)
         except OSError as error:
             self._logger.warning("older checkpoints in %s could not be deleted: %s", self._store.place, error)
         return self._last
+
+    def _check_claim(self) -> None:
+        if self._writer is not None:
+            self._store.check_claim(self._writer)
 
 
 @contextmanager
@@ -150,10 +168,13 @@ def checkpoint_saver(
     on_saved: Callable[[str], None],
     logger: logging.Logger,
     on_written: Callable[[int, float], None] = lambda step, seconds: None,
+    writer: str | None = None,
 ) -> Iterator[CheckpointSaver]:
     """Have a saver for the time being, arguments as `CheckpointSaver`; leftovers of earlier ones are removed."""
+    if writer is not None:
+        store.check_claim(writer)
     store.sweep()
-    saver = CheckpointSaver(store, data, keep_last, on_saved, logger, on_written)
+    saver = CheckpointSaver(store, data, keep_last, on_saved, logger, on_written, writer)
     try:
         yield saver
     except BaseException:

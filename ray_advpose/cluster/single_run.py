@@ -89,18 +89,23 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
         if checkpoint is not None and _is_done(checkpoint, run, shards):
             print(f"{run.output}: done already; {_best(run.output)}last checkpoint {checkpoint}")
             return 0
+        writer = None
+        if card.storage is not None:
+            # The lock is of the folder, and another machine's has the same storage: who starts last goes on.
+            writer = store.claim()
+            checkpoint = _last_checkpoint(run, store)
         card.write(run.output)
         source = f", going on from {checkpoint}" if checkpoint else ""
         print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
-        return _train(run, card, checkpoint, address)
+        return _train(run, card, checkpoint, writer, address)
 
 
-def _train(run: SingleRun, card: RunCard, checkpoint: str | None, address: str | None) -> int:
+def _train(run: SingleRun, card: RunCard, checkpoint: str | None, writer: str | None, address: str | None) -> int:
     go_on = f"go on with: {_resume_command(run, address)}"
     try:
         with exit_on_sigterm(), joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
             plan_layout(run.config, 1, cluster_nodes())
-            outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes)
+            outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes, writer)
     except (KeyboardInterrupt, SystemExit) as cut:
         if isinstance(cut, SystemExit) and cut.code != signal.SIGTERM:
             raise

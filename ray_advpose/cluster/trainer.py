@@ -53,6 +53,7 @@ def run_training(
     checkpoint: str | None,
     allow_changes: Collection[str] = (),
     changes: Sequence[SettingChange] = (),
+    writer: str | None = None,
 ) -> Outcome:
     """Train through all stages on a connected Ray; log lines appear on the terminal.
 
@@ -66,9 +67,11 @@ def run_training(
         checkpoint: Place of the checkpoint to go on from; None starts anew.
         allow_changes: What may differ from the checkpoint.
         changes: Settings that change during stage 3.
+        writer: By what name the place of the checkpoints is claimed, if other machines can write there.
 
     Raises:
-        UserError: A worker found a mistake of the user's, such as a damaged shard.
+        UserError: A worker found a mistake of the user's, such as a damaged shard, or another start of the run
+            writes its checkpoints now.
         RuntimeError: Workers died again and again without reaching a checkpoint in between.
         KeyboardInterrupt: A second signal did not wait for the checkpoint.
     """
@@ -84,6 +87,7 @@ def run_training(
         # A change of settings goes on from the checkpoint of the epoch before.
         report_whole=bool(changes),
         allow_changes=tuple(allow_changes),
+        writer=writer,
     )
     stretches = _Stretches(config, changes, ShardSet.open(card.data).count("train"))
     with _echoed(output / LOG), stop_on_signals() as stop:

@@ -90,7 +90,9 @@ def train_assignment(assignment: Assignment, session: Session) -> None:
             records = open_until_left.enter_context(run_records(output, config, state.step, state.history))
             store, keep = store_at(assignment.checkpoints), config.run.keep_last_checkpoints
             saver = open_until_left.enter_context(
-                checkpoint_saver(store, identity, keep, session.saved, records.logger, records.checkpoint)
+                checkpoint_saver(
+                    store, identity, keep, session.saved, records.logger, records.checkpoint, assignment.writer
+                )
             )
             records.begin(state.step, source, workers, _notes(state))
         if config.run.log_samples:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from any_data import DATA
 
+from ray_advpose.cluster.checkpoint_store import OvertakenError
 from ray_advpose.cluster.saving import checkpoint_saver
 from ray_advpose.cluster.storage import store_at
 from ray_advpose.errors import UserError
@@ -155,3 +156,40 @@ def test_whoever_fails_leaves_what_waits(tmp_path, snapshot):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert store.steps() == [1]
+
+
+def save_for(saver, snapshot, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        saver.save(snapshot)
+
+
+def test_a_saver_that_is_overtaken_writes_and_deletes_nothing_more(tmp_path, snapshot):
+    store, other = store_at(str(tmp_path)), store_at(str(tmp_path))
+    with checkpoint_saver(store, DATA, 1, lambda place: None, LOG, writer=store.claim()) as saver:
+        saver.save_now(snapshot(1))
+        other.commit(snapshot(7), DATA)
+        other.claim()
+        with pytest.raises(OvertakenError, match="it ends here"):
+            saver.save_now(snapshot(2))
+        # In the background it is found by the next one that is saved.
+        saver.save(snapshot(3))
+        while saver.waits:
+            time.sleep(0.01)
+        with pytest.raises(OvertakenError):
+            save_for(saver, snapshot(4), seconds=10)
+    assert store.steps() == [1, 7]
+
+
+def test_an_overtaken_run_does_not_sweep_what_is_being_written(tmp_path, snapshot):
+    store = store_at(str(tmp_path))
+    writer = store.claim()
+    store_at(str(tmp_path)).claim()
+    being_written = tmp_path / ".step_000000009.1-abc.partial"
+    being_written.mkdir()
+    with (
+        pytest.raises(OvertakenError),
+        checkpoint_saver(store, DATA, 1, lambda place: None, LOG, writer=writer),
+    ):
+        pass
+    assert being_written.exists()

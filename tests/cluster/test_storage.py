@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from any_data import DATA
 from stored_files import files_of, write
 
+from ray_advpose.cluster.checkpoint_store import OvertakenError
 from ray_advpose.cluster.storage import (
     fetched,
     is_whole,
@@ -60,6 +63,20 @@ def test_what_else_lies_there_is_no_checkpoint_and_stays(store, snapshot):
     assert store.steps() == [12]
     assert last_whole(store, skipped=pytest.fail) == store.place_of(12)
     assert set(others) <= set(files_of(store))
+
+
+def test_who_claims_a_place_last_has_it(store, snapshot):
+    store.check_claim("nobody's")
+    first = store.claim()
+    store.check_claim(first)
+    store.commit(snapshot(1), DATA)
+    second = store_at(store.place).claim()
+    store.check_claim(second)
+    with pytest.raises(OvertakenError, match=f"in {re.escape(store.place)} was gone on with on {socket.gethostname()}"):
+        store.check_claim(first)
+    assert store.steps() == [1]
+    store.sweep()
+    store.check_claim(second)
 
 
 def test_a_store_that_can_be_used_is_left_as_it_was(store):

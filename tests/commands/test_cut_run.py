@@ -79,6 +79,24 @@ def test_a_stop_without_workers_ends_the_run_and_says_how_to_go_on(people, tmp_p
     )
 
 
+@pytest.mark.slow
+def test_a_run_that_another_machine_has_gone_on_with_ends(people, tmp_path):
+    """Another folder with the same storage stands for the other machine."""
+    shared = ("--storage", tmp_path / "shared", *SETTINGS)
+    overtaken = start("train.py", "--data", people, "--out", "here", *shared, cwd=tmp_path)
+    store = store_at(str(tmp_path / "shared"))
+    wait_for(store.steps, overtaken)
+    code, output = run("train.py", "--data", people, "--out", "there", *shared, cwd=tmp_path)
+    assert code == 0, output
+    assert f"going on from {tmp_path / 'shared'}/step_" in output
+    output, _ = overtaken.communicate(timeout=60)
+    assert overtaken.returncode == 2, output
+    assert f"the run with checkpoints in {tmp_path / 'shared'} was gone on with on" in output
+    assert "Traceback" not in output
+    last = store.steps()[-1]
+    assert last_step(tmp_path / "there") + 1 == last > last_step(tmp_path / "here")
+
+
 def test_checkpoints_are_written_within_epochs_too_and_few_are_kept(stopped):
     folder, output = stopped
     steps = [int(line.split()[4]) for line in output.splitlines() if "checkpoint of step" in line]
