@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+SIGNALLED = 128
+"""Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
+
 
 @dataclass
 class StopRequest:
@@ -43,6 +46,15 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def code_after(cut: KeyboardInterrupt | SystemExit) -> int:
+    """Return the exit code of what Ctrl-C, or SIGTERM by `exit_on_sigterm`, has cut; any other exit is raised again."""
+    if isinstance(cut, KeyboardInterrupt):
+        return SIGNALLED + signal.SIGINT
+    if cut.code != signal.SIGTERM:
+        raise cut
+    return SIGNALLED + signal.SIGTERM
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ray_advpose.cluster.run_card import (
 )
 from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.runtime import cluster_nodes, joined_ray, local_ray
-from ray_advpose.cluster.signals import exit_on_sigterm
+from ray_advpose.cluster.signals import SIGNALLED, code_after, exit_on_sigterm
 from ray_advpose.cluster.storage import fetched, last_whole, store_at
 from ray_advpose.cluster.trainer import run_training
 from ray_advpose.config import Config
@@ -32,9 +31,6 @@ from ray_advpose.errors import UserError
 from ray_advpose.training.checkpoint import read_manifest
 from ray_advpose.training.schedule import make_schedule
 from ray_advpose.training.setting_changes import SettingChange, config_in_epoch
-
-_CUT = 128
-"""Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +103,13 @@ def _train(run: SingleRun, card: RunCard, checkpoint: str | None, writer: str | 
             plan_layout(run.config, 1, cluster_nodes())
             outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes, writer)
     except (KeyboardInterrupt, SystemExit) as cut:
-        if isinstance(cut, SystemExit) and cut.code != signal.SIGTERM:
-            raise
+        code = code_after(cut)
         print(f"interrupted, without a checkpoint of this moment; {go_on}")
-        return _CUT + (signal.SIGINT if isinstance(cut, KeyboardInterrupt) else signal.SIGTERM)
+        return code
     if outcome.cut_by is not None:
         where = f"at {outcome.checkpoint}" if outcome.checkpoint else "while no workers were there to take a checkpoint"
         print(f"cut {where}; {go_on}")
-        return _CUT + outcome.cut_by
+        return SIGNALLED + outcome.cut_by
     print(f"{_best(run.output)}last checkpoint {outcome.checkpoint}")
     return 0
 

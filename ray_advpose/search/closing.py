@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 from rich.console import Console
 
+from ray_advpose.cluster.signals import SIGNALLED
 from ray_advpose.data.scoring import score_checkpoint
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.report.ranking import TrialOutcome, ranking_rows, terminal_table
@@ -20,8 +21,6 @@ from ray_advpose.search.stored import Search
 
 # A log file has no width of its own.
 _LOG_COLUMNS = 130
-_SIGNALLED = 128
-"""Exit codes of what a signal has ended are this and the signal's number, as shells have them."""
 
 
 def close(search: Search, ended: Ended, output: Path, shards: ShardSet, go_on: str) -> int:
@@ -70,12 +69,12 @@ def exit_code(search: Search, ended: Ended, go_on: str, otherwise: int) -> int:
         return otherwise
     if ended.by is not None:
         print(f"the search was cut by {ended.by.name}; go on with: {go_on}")
-        return _SIGNALLED + ended.by
+        return SIGNALLED + ended.by
     if ended.reason is not None:
         print(f"{ended.reason}; go on with more of it: {go_on}")
         return 0
     print(f"the search was cut; go on with: {go_on}")
-    return _SIGNALLED + signal.SIGINT
+    return SIGNALLED + signal.SIGINT
 
 
 def _all_have_ended(search: Search, outcomes: Sequence[TrialOutcome]) -> bool:

@@ -13,7 +13,7 @@ from ray_advpose.cluster.layout import local_cpus, plan_layout
 from ray_advpose.cluster.preflight import NodeReport, check_fit, examine_cluster
 from ray_advpose.cluster.run_card import alone_in
 from ray_advpose.cluster.runtime import cluster_nodes, joined_ray, local_ray
-from ray_advpose.cluster.signals import stop_on_signals
+from ray_advpose.cluster.signals import code_after, exit_on_sigterm, stop_on_signals
 from ray_advpose.cluster.software import software, write_versions
 from ray_advpose.cluster.timeline import mark
 from ray_advpose.config import Config
@@ -33,9 +33,6 @@ from ray_advpose.search.stored import Search
 
 if TYPE_CHECKING:
     from ray_advpose.search.population import Ended
-
-
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -132,15 +129,16 @@ def conduct(search: Search, output: Path, means: Means) -> int:
         print(f"{used_up} by what was trained before; go on with more of it: {go_on}")
         return 0
     try:
-        with mirrored(output, means.storage or mirror_of(output), say=print):
+        with exit_on_sigterm(), mirrored(output, means.storage or mirror_of(output), say=print):
             ended = train_population(search, output, means)
             # With it comes torch, which the process that only leads a search needs no sooner.
             from ray_advpose.search.closing import close
 
             return close(search, ended, output, ShardSet.open(search.data), go_on)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as cut:
+        code = code_after(cut)
         print(f"interrupted, without checkpoints of this moment; go on with: {go_on}")
-        return _INTERRUPTED
+        return code
 
 
 def train_population(search: Search, output: Path, means: Means) -> Ended:

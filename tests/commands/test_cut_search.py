@@ -85,6 +85,17 @@ def test_one_signal_takes_checkpoints_and_nothing_is_trained_twice(tmp_path, com
         assert f"training starts at step {step} from" in log or step == undisturbed[trial][-1]["step"], log
 
 
+def test_sigterm_while_ray_starts_says_how_to_go_on(tmp_path, command):
+    search = start(*command, cwd=tmp_path)
+    wait_for((tmp_path / "found" / ".lock").exists, search)
+    search.send_signal(signal.SIGTERM)
+    output, _ = search.communicate(timeout=60)
+    assert search.returncode == 143, output
+    assert f"go on with: python launch/tune.py --resume {tmp_path / 'found'}" in output
+    assert "Traceback" not in output
+    assert not forgotten_shared_memory()
+
+
 def test_two_signals_end_a_search_at_once(tmp_path, command, undisturbed):
     search = start(*command, cwd=tmp_path)
     wait_for(lambda: trained(tmp_path / "found"), search)
