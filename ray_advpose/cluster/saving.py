@@ -124,8 +124,8 @@ class CheckpointSaver:
             try:
                 self._commit(snapshot, self._on_saved)
             except OvertakenError as error:
-                with self._changed:
-                    self._overtaken, self._waiting = error, []
+                self._logger.warning("%s", error)
+                self.drop()
             except Exception as error:
                 # Whatever it is, the next one must be tried.
                 self._logger.warning("%s; training goes on", self._failure(snapshot, error))
@@ -139,25 +139,41 @@ class CheckpointSaver:
         return f"the checkpoint of step {snapshot.step} cannot be written to {self._store.place}: {error}; {last}"
 
     def _commit(self, snapshot: Snapshot, then: Callable[[str], None]) -> str:
+        if self._overtaken is not None:
+            raise self._overtaken
         if self._last == self._store.place_of(snapshot.step):
             return self._last
-        self._check_claim()
+        self.has_claim()
         started = time.monotonic()
         self._last = self._store.commit(snapshot, self._data)
         seconds = time.monotonic() - started
         self._logger.info("checkpoint of step %d written in %.2f s", snapshot.step, seconds)
         self._on_written(snapshot.step, seconds)
         then(self._last)
-        self._check_claim()
-        try:
-            keep_checkpoints(self._store, snapshot.step, snapshot.epoch_ends, self._keep_last)
-        except OSError as error:
-            self._logger.warning("older checkpoints in %s could not be deleted: %s", self._store.place, error)
+        if self.has_claim():
+            try:
+                keep_checkpoints(self._store, snapshot.step, snapshot.epoch_ends, self._keep_last)
+            except OSError as error:
+                self._logger.warning("older checkpoints in %s could not be deleted: %s", self._store.place, error)
         return self._last
 
-    def _check_claim(self) -> None:
-        if self._writer is not None:
+    def has_claim(self) -> bool:
+        """Whether nobody else writes here; False if that cannot be read now, which is no reason to lose a checkpoint.
+
+        Raises:
+            OvertakenError: Somebody does.
+        """
+        if self._writer is None:
+            return True
+        try:
             self._store.check_claim(self._writer)
+        except OvertakenError as error:
+            self._overtaken = error
+            raise
+        except (OSError, ValueError, KeyError) as error:
+            self._logger.warning("who writes to %s cannot be read: %s", self._store.place, error)
+            return False
+        return True
 
 
 @contextmanager
@@ -171,11 +187,10 @@ def checkpoint_saver(
     writer: str | None = None,
 ) -> Iterator[CheckpointSaver]:
     """Have a saver for the time being, arguments as `CheckpointSaver`; leftovers of earlier ones are removed."""
-    if writer is not None:
-        store.check_claim(writer)
-    store.sweep()
     saver = CheckpointSaver(store, data, keep_last, on_saved, logger, on_written, writer)
     try:
+        if saver.has_claim():
+            store.sweep()
         yield saver
     except BaseException:
         saver.drop()

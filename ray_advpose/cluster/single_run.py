@@ -20,7 +20,7 @@ from ray_advpose.cluster.run_card import (
 from ray_advpose.cluster.run_files import read_history
 from ray_advpose.cluster.runtime import cluster_nodes, joined_ray, local_ray
 from ray_advpose.cluster.signals import SIGNALLED, code_after, exit_on_sigterm
-from ray_advpose.cluster.storage import fetched, last_whole, store_at
+from ray_advpose.cluster.storage import fetched, last_whole, step_at, store_at
 from ray_advpose.cluster.trainer import run_training
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
@@ -85,22 +85,18 @@ def conduct_run(run: SingleRun, address: str | None) -> int:
         if checkpoint is not None and _is_done(checkpoint, run, shards):
             print(f"{run.output}: done already; {_best(run.output)}last checkpoint {checkpoint}")
             return 0
-        writer = None
-        if card.storage is not None:
-            # The lock is of the folder, and another machine's has the same storage: who starts last goes on.
-            writer = store.claim()
-            checkpoint = _last_checkpoint(run, store)
         card.write(run.output)
         source = f", going on from {checkpoint}" if checkpoint else ""
         print(f"{run.output}: {run.config.preset} on {card.data}{source}", flush=True)
-        return _train(run, card, checkpoint, writer, address)
+        return _train(run, card, checkpoint, address)
 
 
-def _train(run: SingleRun, card: RunCard, checkpoint: str | None, writer: str | None, address: str | None) -> int:
+def _train(run: SingleRun, card: RunCard, checkpoint: str | None, address: str | None) -> int:
     go_on = f"go on with: {_resume_command(run, address)}"
     try:
         with exit_on_sigterm(), joined_ray(address) if address else local_ray(local_cpus(run.config, trials=1)):
             plan_layout(run.config, 1, cluster_nodes())
+            checkpoint, writer = _claimed(run, card, checkpoint)
             outcome = run_training(run.config, card, run.output, checkpoint, run.allow_changes, run.changes, writer)
     except (KeyboardInterrupt, SystemExit) as cut:
         code = code_after(cut)
@@ -112,6 +108,27 @@ def _train(run: SingleRun, card: RunCard, checkpoint: str | None, writer: str | 
         return SIGNALLED + outcome.cut_by
     print(f"{_best(run.output)}last checkpoint {outcome.checkpoint}")
     return 0
+
+
+def _claimed(run: SingleRun, card: RunCard, checkpoint: str | None) -> tuple[str | None, str | None]:
+    """Take storage over from whoever trains this run on another machine, once this one can train.
+
+    The lock is of the folder, and another machine's folder has the same storage: who starts last goes on.
+
+    Returns:
+        The last checkpoint, later than the given one if the other has written more; and the name of the claim, None
+        for a run that keeps its checkpoints in its folder.
+    """
+    if card.storage is None:
+        return checkpoint, None
+    store = store_at(card.storage)
+    writer = store.claim()
+    steps = store.steps()
+    if steps and (checkpoint is None or steps[-1] > step_at(checkpoint)):
+        checkpoint = _last_checkpoint(run, store)
+        if checkpoint is not None and _is_done(checkpoint, run, ShardSet.open(card.data)):
+            raise UserError(f"another machine has trained the run in {card.storage} to its end meanwhile")
+    return checkpoint, writer
 
 
 def _storage(run: SingleRun) -> str | None:

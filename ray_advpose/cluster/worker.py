@@ -11,6 +11,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from ray_advpose.cluster.checkpoint_store import OvertakenError
 from ray_advpose.cluster.examination import Examination
 from ray_advpose.cluster.mailbox import Assignment
 from ray_advpose.cluster.records import RunRecords, run_records
@@ -219,7 +220,7 @@ class _Interruptions:
             self.checkpoint = saver.save_now(take_snapshot(self._state), urgent=drained)
             self._session.saved(self.checkpoint)
         except UserError as error:
-            if not drained:
+            if not drained or isinstance(error, OvertakenError):
                 raise
             records.logger.warning("%s; training goes on", error)
 

@@ -158,6 +158,10 @@ def test_whoever_fails_leaves_what_waits(tmp_path, snapshot):
     assert store.steps() == [1]
 
 
+def _raise(error):
+    raise error
+
+
 def save_for(saver, snapshot, seconds):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -170,14 +174,11 @@ def test_a_saver_that_is_overtaken_writes_and_deletes_nothing_more(tmp_path, sna
         saver.save_now(snapshot(1))
         other.commit(snapshot(7), DATA)
         other.claim()
+        # In the background it is found by what is saved, and told by the next that is.
         with pytest.raises(OvertakenError, match="it ends here"):
-            saver.save_now(snapshot(2))
-        # In the background it is found by the next one that is saved.
-        saver.save(snapshot(3))
-        while saver.waits:
-            time.sleep(0.01)
+            save_for(saver, snapshot(2), seconds=10)
         with pytest.raises(OvertakenError):
-            save_for(saver, snapshot(4), seconds=10)
+            saver.save_now(snapshot(3))
     assert store.steps() == [1, 7]
 
 
@@ -193,3 +194,25 @@ def test_an_overtaken_run_does_not_sweep_what_is_being_written(tmp_path, snapsho
     ):
         pass
     assert being_written.exists()
+
+
+def test_a_claim_that_cannot_be_read_loses_no_checkpoint_and_deletes_none(tmp_path, snapshot, monkeypatch):
+    store = store_at(str(tmp_path))
+    with checkpoint_saver(store, DATA, 1, lambda place: None, LOG, writer=store.claim()) as saver:
+        saver.save_now(snapshot(1))
+        monkeypatch.setattr(store, "_note", lambda name: _raise(OSError("stale")))
+        saver.save_now(snapshot(2))
+        monkeypatch.setattr(store, "_note", lambda name: b"{")
+        saver.save_now(snapshot(3))
+    assert store.steps() == [1, 2, 3]
+
+
+def test_what_was_found_in_the_background_ends_the_last_save_of_the_same_step(tmp_path, snapshot):
+    store = store_at(str(tmp_path))
+    writer = store.claim()
+    with checkpoint_saver(store, DATA, 1, lambda place: store.claim(), LOG, writer=writer) as saver:
+        saver.save(snapshot(5))
+        while saver.waits:
+            time.sleep(0.01)
+        with pytest.raises(OvertakenError):
+            saver.save_now(snapshot(5))
