@@ -186,8 +186,11 @@ class FolderStore(CheckpointStore):
     def _put_note(self, name: str, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / f".{name}.{uuid.uuid4().hex[:8]}{PARTIAL}"
-        partial.write_bytes(content)
-        partial.replace(self._folder / name)
+        try:
+            partial.write_bytes(content)
+            partial.replace(self._folder / name)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _note(self, name: str) -> bytes | None:
         try:

@@ -195,4 +195,4 @@ def test_a_disk_that_is_full_ends_the_run_with_one_sentence(people, tmp_path):
     assert "training goes on" in output
     assert "No space left on device" in output.splitlines()[-1]
     assert "the checkpoint of step 21 cannot be written" in output.splitlines()[-1]
-    assert left == []
+    assert [path.name for path in left] == ["writer.json"]
