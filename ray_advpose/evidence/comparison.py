@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 
 from ray_advpose.data.rescoring import score_file
+from ray_advpose.data.truth_files import read_truth
 from ray_advpose.evidence.arms import BASELINES, JOINT
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done, predictions_file, read_history
 from ray_advpose.evidence.robustness import Robustness, read_robustness
 from ray_advpose.pose.gain import Gain, paired_gain
 from ray_advpose.pose.score import Score
+from ray_advpose.pose.tilt import torso_tilt_deg
 from ray_advpose.training.history import EpochRecord
+
+TILTS_DEG = ((0, 30), (30, 120), (120, 180))
+"""How bodies lie in the pictures: upright, leaning or lying, head down."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +84,45 @@ class Comparison:
     Attributes:
         split: Which one is scored.
         arms: By number of training images and arm, a run for each seed.
+        tilt_deg: (N,) how the split's persons lie in their pictures (`torso_tilt_deg`).
     """
 
     split: str
     arms: dict[int, dict[str, dict[int, ArmRun]]]
+    tilt_deg: np.ndarray
 
-    def gain(self, images: int, arm: str, baseline: str) -> Gain | None:
-        """Return an arm's gain over another, on the seeds both were trained with; None without one."""
+    def gain(self, images: int, arm: str, baseline: str, persons: np.ndarray | None = None) -> Gain | None:
+        """Return an arm's gain over another, on the seeds both were trained with; None without one.
+
+        Args:
+            images: Training images.
+            arm: Which arm.
+            baseline: Over which.
+            persons: (N,) bool, on whom; None for all.
+        """
         pairs = self._pairs(images, arm, baseline)
         if not pairs:
             return None
         return paired_gain(
-            [ours.score.relative for ours, _ in pairs],
-            [theirs.score.relative for _, theirs in pairs],
+            [_among(ours.score.relative, persons) for ours, _ in pairs],
+            [_among(theirs.score.relative, persons) for _, theirs in pairs],
             pairs[0][0].score.threshold,
         )
+
+    def score_among(self, images: int, arm: str, persons: np.ndarray) -> float:
+        """Return an arm's mean_joint on some of the persons, the mean over its seeds."""
+        runs = list(self.arms[images][arm].values())
+        return _mean_joint([_among(run.score.relative, persons) for run in runs], runs[0].score.threshold)
+
+    def by_tilt(self, images: int) -> dict[tuple[int, int], np.ndarray]:
+        """Return (N,) bool, which persons are scored and lie so, for every range of `TILTS_DEG` with at least one."""
+        some = next(iter(next(iter(self.arms[images].values())).values())).score
+        scored = ~np.isnan(some.relative).all(axis=1)
+        groups = {
+            (low, high): scored & (self.tilt_deg >= low) & (self.tilt_deg < high + (high == TILTS_DEG[-1][1]))
+            for low, high in TILTS_DEG
+        }
+        return {tilts: persons for tilts, persons in groups.items() if persons.any()}
 
     def turned_gain(self, images: int, arm: str, baseline: str) -> Gain | None:
         """Return the same of the mean over all the rotations that `Robustness` is measured at; None if one was not."""
@@ -111,10 +140,7 @@ class Comparison:
         turned = [run.robustness.turned for run in runs if run.robustness.turned is not None]
         if len(turned) < len(runs):
             return None
-        threshold = runs[0].score.threshold
-        with np.errstate(invalid="ignore"):  # a joint that never counts
-            by_column = [100 * (each <= threshold).sum(axis=0) / (~np.isnan(each)).sum(axis=0) for each in turned]
-        return float(np.nanmean(by_column))
+        return _mean_joint(turned, runs[0].score.threshold)
 
     def _pairs(self, images: int, arm: str, baseline: str) -> list[tuple[ArmRun, ArmRun]]:
         ours, theirs = self.arms[images].get(arm, {}), self.arms[images].get(baseline, {})
@@ -137,6 +163,16 @@ class Comparison:
             float(np.mean([steepness(run.robustness.loss["rotation"]) for run in runs])),
             float(np.mean([steepness(run.robustness.accuracy["rotation"]) for run in runs])),
         )
+
+
+def _among(relative: np.ndarray, persons: np.ndarray | None) -> np.ndarray:
+    return relative if persons is None else relative[persons]
+
+
+def _mean_joint(relative: Sequence[np.ndarray], threshold: float) -> float:
+    with np.errstate(invalid="ignore"):  # a joint that never counts
+        by_column = [100 * (each <= threshold).sum(axis=0) / (~np.isnan(each)).sum(axis=0) for each in relative]
+    return float(np.nanmean(by_column))
 
 
 def steepness(over_rotation: Sequence[float]) -> float:
@@ -186,7 +222,9 @@ def compare(experiment: Experiment, folder: Path) -> Comparison:
     in_order = {
         size: {arm: by_arm[arm] for arm in experiment.arms if arm in by_arm} for size, by_arm in arms.items() if by_arm
     }
-    return Comparison(split, in_order)
+    truth = read_truth(predictions_file(folder, done[0].name, split)) if done else None
+    tilt = np.empty(0) if truth is None else torso_tilt_deg(truth.joints_px, truth.annotated, truth.skeleton)
+    return Comparison(split, in_order, tilt)
 
 
 def headline(comparison: Comparison, images: int) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ from ray_advpose.evidence.tables import (
     learning_table,
     score_table,
     standing_sentence,
+    tilt_table,
     tuning_table,
     turned_table,
 )
 from ray_advpose.pose.gain import Gain
 from ray_advpose.report.curves import threshold_figure
 from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
-from ray_advpose.report.evidence_figures import robustness_figure, size_figure, training_figure
+from ray_advpose.report.evidence_figures import (
+    robustness_figure,
+    size_figure,
+    tilt_figure,
+    training_figure,
+)
 from ray_advpose.report.score_table import json_text
 from ray_advpose.training.history import EpochRecord
 
@@ -47,9 +54,10 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
         sections.append(f"## {images:,} training images\n")
         sentence = headline(found, images)
         sections += [] if sentence is None else [f"{sentence}\n"]
-        sections += [score_table(found, images), turned_table(found, images), learning_table(found, images)]
+        sections += [score_table(found, images), tilt_table(found, images), turned_table(found, images)]
+        sections += [learning_table(found, images)]
         sections += [standing_sentence(arms[RANDOM])] if RANDOM in arms else []
-        for name, picture in _figures(arms, found.split).items():
+        for name, picture in {**_figures(arms, found.split), **_tilts(found, images)}.items():
             path = output / f"{name}-{images}.png"
             path.write_bytes(picture)
             sections.append(f"![{name}]({path.name})\n")
@@ -117,6 +125,18 @@ def _bins(history: Sequence[EpochRecord]) -> list[float]:
     return probes[-1].rotations_deg if probes else []
 
 
+def _tilts(found: Comparison, images: int) -> dict[str, bytes]:
+    groups = found.by_tilt(images)
+    gains = {
+        arm: [gain for persons in groups.values() if (gain := found.gain(images, arm, RANDOM, persons)) is not None]
+        for arm in found.arms[images]
+        if arm != RANDOM
+    }
+    known = {arm: by_group for arm, by_group in gains.items() if groups and len(by_group) == len(groups)}
+    labels = [f"{low} to {high}\n({int(persons.sum())} persons)" for (low, high), persons in groups.items()]
+    return {"tilts": tilt_figure(labels, known)} if known else {}
+
+
 def _sizes(found: Comparison, label: str) -> bytes:
     scores: dict[str, dict[int, list[float]]] = {}
     for images, arms in found.arms.items():
@@ -137,6 +157,14 @@ def _numbers(found: Comparison) -> dict[str, Any]:
                 arm: {
                     "gains": gains(images, arm, found.gain),
                     "turned_gains": gains(images, arm, found.turned_gain),
+                    "by_tilt": {
+                        f"{low} to {high} degrees": {
+                            "persons": int(persons.sum()),
+                            "mean_joint": found.score_among(images, arm, persons),
+                            "gains": gains(images, arm, partial(found.gain, persons=persons)),
+                        }
+                        for (low, high), persons in found.by_tilt(images).items()
+                    },
                     "steepness": dict(zip(("loss", "accuracy"), found.flatness(images, arm), strict=True)),
                     "seeds": {
                         str(seed): {

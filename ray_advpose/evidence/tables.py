@@ -59,6 +59,24 @@ def turned_table(found: Comparison, images: int) -> str:
     )
 
 
+def tilt_table(found: Comparison, images: int) -> str:
+    """Return scores and gains by how bodies lie in the pictures themselves."""
+    arms = found.arms[images]
+    baselines = [arm for arm in BASELINES if arm in arms]
+    header = ["torso from upright, degrees", "persons", "arm", "mean_joint", *(f"over {arm}" for arm in baselines)]
+    rows = []
+    for (low, high), persons in found.by_tilt(images).items():
+        for arm in arms:
+            gains = [found.gain(images, arm, over, persons) if arm != over else None for over in baselines]
+            over = ["" if gain is None else str(gain) for gain in gains]
+            score = figure(found.score_among(images, arm, persons))
+            rows.append([f"{low} to {high}", str(int(persons.sum())), arm, score, *over])
+    return (
+        "The pictures as they are, by how the person lies in them (those with both hips and shoulders annotated):\n\n"
+        + markdown_table(header, rows)
+    )
+
+
 def learning_table(found: Comparison, images: int) -> str:
     """Return what each arm cost, and whether its networks learned what is hard."""
     header = [

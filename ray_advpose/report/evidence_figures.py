@@ -1,4 +1,4 @@
-"""Arms as curves: over rotation, scale and occlusion, over the number of training images, and over epochs."""
+"""Arms side by side: over rotation, scale and occlusion, how bodies lie, training images, and epochs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ray_advpose.report.chart_style import LINES, chart, png
+from ray_advpose.pose.gain import Gain
+from ray_advpose.report.chart_style import BASELINE, LINES, chart, png
 from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.schedule import Stage
 
@@ -35,6 +36,28 @@ def robustness_figure(
             axes.set_xlabel(_AXES[change])
             axes.set_ylabel(label)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        return png(figure)
+
+
+def tilt_figure(groups: Sequence[str], gains: Mapping[str, Sequence[Gain]]) -> bytes:
+    """Draw gains over random augmentation by how bodies lie in the pictures, with their intervals.
+
+    Args:
+        groups: What each range of angles is called.
+        gains: By arm, one for each group.
+    """
+    with chart(height_in=2.9) as figure:
+        axes = figure.subplots()
+        axes.axhline(0, color=BASELINE, linewidth=0.8, linestyle=":")
+        for number, ((arm, by_group), style) in enumerate(zip(gains.items(), LINES[1:], strict=False)):
+            places = np.arange(len(groups)) + 0.13 * (number - (len(gains) - 1) / 2)
+            means = np.array([gain.mean for gain in by_group])
+            spread = [means - [gain.low for gain in by_group], [gain.high for gain in by_group] - means]
+            axes.errorbar(places, means, spread, label=arm, **{**style, "linestyle": "none"}, elinewidth=0.9)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_xlabel("torso from upright, degrees")
+        axes.set_ylabel("points over random")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return png(figure)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ray_advpose.evidence.comparison import ArmRun, Comparison, Standing, followed_loss, standing
 from ray_advpose.evidence.robustness import Robustness
-from ray_advpose.evidence.tables import learning_table
+from ray_advpose.evidence.tables import learning_table, tilt_table
 from ray_advpose.pose.metrics import score_lspet
 from ray_advpose.pose.score import Score
 from ray_advpose.training.history import EpochRecord, Probe
@@ -40,9 +40,13 @@ def found_at(*by_rotation: float) -> np.ndarray:
     return relative.reshape(PERSONS, -1)
 
 
+def comparing(arms: dict[str, dict[int, ArmRun]], tilt_deg: np.ndarray | None = None) -> Comparison:
+    return Comparison("test", {100: arms}, np.zeros(PERSONS) if tilt_deg is None else tilt_deg)
+
+
 def test_the_gain_over_rotations_is_the_mean_of_the_gains_at_each():
     arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
-    gain = Comparison("test", {100: arms}).turned_gain(100, "asr", "random")
+    gain = comparing(arms).turned_gain(100, "asr", "random")
     assert gain is not None
     # Of joint 7 only the last half of the persons count: found in 3 of 15 by the second of random alone.
     assert gain.mean == pytest.approx(100 * (12 * (0.2 - 0.1 + 0.3) - 3 / 15) / 39)
@@ -54,7 +58,7 @@ def test_a_gain_of_runs_without_single_persons_is_not_told():
         "random": {0: run_of(None), 1: run_of(found_at(0.2, 0.2, 0.2))},
         "asr": {0: run_of(found_at(1, 1, 1)), 1: run_of(found_at(0.3, 0.3, 0.3)), 2: run_of(found_at(1, 1, 1))},
     }
-    comparison = Comparison("test", {100: arms})
+    comparison = comparing(arms)
     assert comparison.turned_gain(100, "asr", "random") is None
     assert comparison.turned_gain(100, "asr", "uniform") is None
     assert comparison.turned_score(100, "random") is None
@@ -78,7 +82,7 @@ def test_a_table_says_what_makes_a_bin_likelier():
         history += [replace(history[0], stage="joint", means={"loss_random": 0.1, "rewarded_asr": 0.75})]
         result = {"config": settings, "seconds": {"pose": 1.0, "pretrain": 2.0, "joint": 3.0}}
         run = replace(run_of(None, history), result=result)
-        return learning_table(Comparison("test", {100: {"asr": {0: run}}}), 100).strip().splitlines()[-1]
+        return learning_table(comparing({"asr": {0: run}}), 100).strip().splitlines()[-1]
 
     assert learned(alpha=0.2, beta=0.5) == "| asr | 1/2/3 | - | 75 % / - | 71 % rewarded | - / - / - |"
     assert "| 71 % rewarded |" in learned(alpha=0.2, beta=0.5, baseline="none")
@@ -95,10 +99,42 @@ def test_where_random_augmentation_stands():
 
 def test_the_score_over_rotations_goes_with_its_gain():
     arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
-    comparison = Comparison("test", {100: arms})
+    comparison = comparing(arms)
     ours, theirs = (comparison.turned_score(100, arm) for arm in ("asr", "random"))
     gain = comparison.turned_gain(100, "asr", "random")
     assert ours is not None
     assert theirs is not None
     assert gain is not None
     assert ours - theirs == pytest.approx(gain.mean)
+
+
+def test_gains_by_how_people_lie_are_of_those_people_alone():
+    def found_by(*near: range) -> ArmRun:
+        run = run_of(None)
+        relative = np.full((PERSONS, JOINTS), 9.0)
+        relative[[person for people in near for person in people]] = 0.0
+        relative[29] = np.nan
+        return replace(run, score=replace(run.score, relative=relative))
+
+    tilt = np.full(PERSONS, 180.0)
+    tilt[:10], tilt[10:14], tilt[14] = 0.0, 30.0, np.nan
+    comparison = comparing({"random": {0: found_by(range(5))}, "asr": {0: found_by(range(3), range(20, 29))}}, tilt)
+    groups = comparison.by_tilt(100)
+    assert {tilts: int(persons.sum()) for tilts, persons in groups.items()} == {
+        (0, 30): 10,
+        (30, 120): 4,
+        (120, 180): 14,  # 180 degrees is in it, the person who is not scored is not
+    }
+    scores = {tilts: comparison.score_among(100, "asr", persons) for tilts, persons in groups.items()}
+    assert scores == pytest.approx({(0, 30): 30.0, (30, 120): 0.0, (120, 180): 100 * 9 / 14})
+    gains = {tilts: comparison.gain(100, "asr", "random", persons) for tilts, persons in groups.items()}
+    assert {tilts: gain and gain.mean for tilts, gain in gains.items()} == pytest.approx(
+        {(0, 30): -20.0, (30, 120): 0.0, (120, 180): 100 * 9 / 14}
+    )
+    table = tilt_table(comparison, 100).splitlines()
+    assert len([line for line in table if line.startswith("| 120 to 180 | 14 |")]) == 2
+
+
+def test_nobody_lies_in_a_way_that_is_not_known():
+    comparison = comparing({"random": {0: run_of(None)}}, np.full(PERSONS, np.nan))
+    assert comparison.by_tilt(100) == {}
