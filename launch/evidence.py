@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from ray_advpose.data.shard_place import shard_place
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError, nearest, run_command
 from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED
-from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
+from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin, read_experiment
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
 from ray_advpose.evidence.one_run import decides_stage_one
@@ -54,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="settings to try of both networks together, and as many of random augmentation (default: none)",
+    )
+    parser.add_argument(
+        "--tuned", type=Path, metavar="DIR", help="take the settings that tuning found best in another --out"
     )
     parser.add_argument(
         "--joint-space",
@@ -120,20 +124,7 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     seeds = [config.run.seed + number for number in range(args.seeds)]
     if TUNING_SEED in seeds:
         raise UserError(f"seed {TUNING_SEED} is what settings are tuned with; set another run.seed")
-    spaces = {JOINT: args.joint_space, RANDOM: args.random_space}
-    drawn = {
-        arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else [] for arm, path in spaces.items()
-    }
-    for arm, draws in drawn.items():
-        if len(draws) != args.tune:
-            raise UserError(
-                f"{spaces[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
-                " beforehand, as draw = 'latin' or 'random' gives them"
-            )
-        for settings in draws:
-            for name in filter(decides_stage_one, settings):
-                raise UserError(f"{spaces[arm]}: {name} decides stage 1, which all runs of a seed share")
-            check_config(config.replaced({**ARMS[arm], **settings}), shards)
+    drawn = _settings(args, config, shards)
     return Experiment(
         config=config.model_dump(),
         fingerprint=shards.fingerprint,
@@ -144,14 +135,43 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     )
 
 
+def _settings(args: argparse.Namespace, config: Config, shards: ShardSet) -> dict[str, list[dict[str, Any]]]:
+    """Return what to tune by, or what was tuned elsewhere as the only choice."""
+    sources = {JOINT: args.joint_space, RANDOM: args.random_space}
+    if args.tuned is not None:
+        if args.tune:
+            raise UserError("--tune and --tuned: expected one of the two")
+        found = read_experiment(args.tuned).tuned(args.tuned / RUNS)
+        if found is None or not (found.joint or found.random):
+            raise UserError(f"--tuned {args.tuned}: {'its tuning has not ended' if found is None else 'nothing tuned'}")
+        sources = dict.fromkeys(sources, args.tuned)
+        drawn = {JOINT: [dict(found.joint)], RANDOM: [dict(found.random)]}
+    else:
+        drawn = {
+            arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else []
+            for arm, path in sources.items()
+        }
+    for arm, draws in drawn.items():
+        if args.tuned is None and len(draws) != args.tune:
+            raise UserError(
+                f"{sources[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
+                " beforehand, as draw = 'latin' or 'random' gives them"
+            )
+        for settings in draws:
+            for name in filter(decides_stage_one, settings):
+                raise UserError(f"{sources[arm]}: {name} decides stage 1, which all runs of a seed share")
+            check_config(config.replaced({**ARMS[arm], **settings}), shards)
+    return drawn
+
+
 def _arms(args: argparse.Namespace) -> list[str]:
     wanted = list(MEANINGS) if args.arms is None else [name.strip() for name in args.arms.split(",")]
     for name in wanted:
         if name not in MEANINGS:
             raise UserError(f"--arms: unknown arm {name!r}{nearest(name, MEANINGS)}; there are {', '.join(MEANINGS)}")
-    if TUNED in wanted and not args.tune:
+    if TUNED in wanted and not args.tune and args.tuned is None:
         if args.arms is not None:
-            raise UserError(f"--arms: {TUNED!r} needs --tune, the number of settings to try")
+            raise UserError(f"--arms: {TUNED!r} needs --tune, the number of settings to try, or --tuned")
         wanted.remove(TUNED)
     return [arm for arm in MEANINGS if arm in wanted]
 

@@ -7,8 +7,8 @@ from ray_advpose.search.space import SearchSpace
 SPACE = SearchSpace(
     trials=6,
     fields={
-        "random.scale_times": Uniform(0.4, 1.3),
-        "random.rotation_times": Uniform(0.5, 2.0),
+        "random.scale_times": Uniform(0.2, 1.3),
+        "random.rotation_times": Uniform(0.5, 3.0),
         "random.rotated_share": Uniform(0.3, 1.0),
     },
     scheduling=RunAll(),

@@ -31,7 +31,8 @@ class Experiment:
         arms: What is compared, in the order of `MEANINGS`.
         seeds: Of every arm.
         sizes: Numbers of training images, the largest first, which is tuned on; on fewer a run takes as many steps.
-        drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty.
+        drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty. A single
+            one is taken as it is.
     """
 
     config: dict[str, Any]
@@ -49,7 +50,7 @@ class Experiment:
     def runs(self, folder: Path) -> Iterator[Run]:
         """Return the runs that are known by now, in the order to begin them."""
         base, largest = self.base, self.sizes[0]
-        tuning = tuning_runs(base, TUNING_SEED, largest, self.drawn) if self.drawn[RANDOM] else []
+        tuning = self._tuning()
         if tuning:
             yield stage_one(base, TUNING_SEED, largest)
         yield from (stage_one(base, seed, largest) for seed in self.seeds)
@@ -62,15 +63,20 @@ class Experiment:
 
     def tuned(self, folder: Path) -> Tuned | None:
         """Return the settings whose runs ended with the highest validation score; None until all have ended."""
-        best: dict[str, Mapping[str, Any]] = {JOINT: {}, RANDOM: {}}
-        runs = tuning_runs(self.base, TUNING_SEED, self.sizes[0], self.drawn)
+        runs = self._tuning()
         if not all(is_done(folder, run.name) for run in runs):
             return None
+        best: dict[str, Mapping[str, Any]] = {arm: draws[0] if draws else {} for arm, draws in self.drawn.items()}
         for arm, draws in self.drawn.items():
             scores = [result_of(folder, run.name)["val"] for run in runs if run.arm == arm]
             if scores:
                 best[arm] = draws[scores.index(max(scores))]
         return Tuned(joint=best[JOINT], random=best[RANDOM])
+
+    def _tuning(self) -> list[Run]:
+        if len(self.drawn[RANDOM]) < 2:
+            return []
+        return tuning_runs(self.base, TUNING_SEED, self.sizes[0], self.drawn)
 
 
 def result_of(folder: Path, run_name: str) -> dict[str, Any]:

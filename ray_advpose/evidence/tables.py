@@ -129,17 +129,16 @@ def standing_sentence(random: Mapping[int, ArmRun]) -> str:
 
 
 def tuning_table(experiment: Experiment, folder: Path) -> str:
-    """Return the settings tried, the best on validation first."""
+    """Return the settings tried, the best on validation first; or those that were taken as given."""
     rows = []
     for run in experiment.runs(folder):
         if run.kind == "tuning" and is_done(folder, run.name):
             number = int(run.name.rpartition("-")[2])
-            settings = " ".join(
-                f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-                for name, value in experiment.drawn[run.arm][number].items()
-            )
+            settings = _settings_text(experiment.drawn[run.arm][number])
             rows.append([run.arm, f"{result_of(folder, run.name)['val']:.2f}", settings])
     rows.sort(key=lambda row: (row[0], -float(row[1])))
+    if not rows:
+        rows = [[arm, "tuned elsewhere", _settings_text(draws[0])] for arm, draws in experiment.drawn.items()]
     return markdown_table(["arm", "validation at the end", "settings"], rows)
 
 
@@ -159,6 +158,13 @@ def _break_even(config: Mapping[str, Any]) -> str:
     if config.get("reward.baseline", "none") == "none":
         return f"{100 * beta / (alpha + beta):.0f} % rewarded"
     return "the batch's rewarded share" if alpha == beta else f"{beta / alpha:.2f} times the batch's odds of a reward"
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in settings.items()
+    )
 
 
 def _seconds(by_seed: Mapping[int, ArmRun], stage: str) -> float:

@@ -23,7 +23,7 @@ def of_folder(folder: Path) -> dict[str, bytes]:
 
 
 def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
-    command = ("evidence.py", "--data", people, *FIELDS, *ARMS, "--tune", "1", "--out", "found")
+    command = ("evidence.py", "--data", people, *FIELDS, *ARMS, "--tune", "2", "--out", "found")
     code, output = run(*command, "--minutes", "0.01", cwd=tmp_path)
     assert code == 75, output
     assert "goes on" in output
@@ -47,11 +47,20 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
         assert (tmp_path / "found" / f"{picture}-120.png").stat().st_size > 5000
         assert f"({picture}-120.png)" in page
     before = of_folder(tmp_path / "found")
-    assert len(before) == 2 + 6 * 2
+    assert len(before) == 2 * 2 + 6 * 2
 
     code, output = run(*command, cwd=tmp_path)
     assert code == 0, output
     assert of_folder(tmp_path / "found") == before
+
+    # What was tuned there is taken here: the same run again, bit for bit, and nothing is tuned.
+    elsewhere = ("--arms", "tuned random", "--tuned", "found", "--out", "elsewhere")
+    code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *elsewhere, cwd=tmp_path)
+    assert code == 0, output
+    again = of_folder(tmp_path / "elsewhere")
+    assert again.keys() == {f"tuned-random-120-seed0 predictions_{split}.npz" for split in ("val", "test")}
+    assert again.items() <= before.items()
+    assert "| tuned elsewhere | scale_times=" in (tmp_path / "elsewhere" / "evidence.md").read_text()
 
 
 def test_smaller_sets_and_chosen_arms(people, tmp_path):
@@ -120,6 +129,8 @@ def _of(folder: Path) -> list[int]:
         (("--parallel", "0"), "--parallel 0: expected at least 1"),
         (("--set", "run.seed=1000"), "seed 1000 is what settings are tuned with"),
         (("--tune", "1", "--joint-space", "none.py"), "there is no search space none.py"),
+        (("--tune", "1", "--tuned", "other"), "--tune and --tuned: expected one of the two"),
+        (("--tuned", "other"), "experiment.json is no experiment"),
         (("--set", "asr.policy=even"), "asr.policy"),
     ],
 )

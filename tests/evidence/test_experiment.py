@@ -38,3 +38,19 @@ def test_one_of_before_a_setting_came_is_one_with_its_default(experiment: Experi
     config["reward"]["baseline"] = "batch"
     with pytest.raises(UserError, match="begun with other config"):
         begin(replace(experiment, config=config), tmp_path)
+
+
+def test_a_single_setting_is_taken_as_it_is(experiment: Experiment, tmp_path: Path):
+    drawn: dict[str, list[dict[str, object]]] = {
+        "asr+aho": [{"reward.alpha": 0.9}],
+        "random": [{"random.scale_times": 0.5}],
+    }
+    single = replace(experiment, arms=["tuned random", "asr"], drawn=drawn)
+    runs = list(single.runs(tmp_path))
+    assert [run.kind for run in runs] == ["stage 1", "arm", "arm"]
+    assert runs[1].config.random.scale_times == 0.5
+    assert runs[2].config.reward.alpha == 0.9
+
+    several = replace(single, drawn={arm: [*draws, {}] for arm, draws in drawn.items()})
+    assert several.tuned(tmp_path) is None
+    assert [run.kind for run in several.runs(tmp_path)] == ["stage 1"] * 2 + ["tuning"] * 4
