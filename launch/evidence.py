@@ -124,7 +124,12 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     seeds = [config.run.seed + number for number in range(args.seeds)]
     if TUNING_SEED in seeds:
         raise UserError(f"seed {TUNING_SEED} is what settings are tuned with; set another run.seed")
-    drawn = _settings(args, config, shards)
+    if args.tune and args.tuned is not None:
+        raise UserError("--tune and --tuned: expected one of the two")
+    if args.tuned is None:
+        drawn, taken = _settings(args, config, shards), dict[str, str]()
+    else:
+        drawn, taken = _taken(args.tuned, config, shards)
     return Experiment(
         config=config.model_dump(),
         fingerprint=shards.fingerprint,
@@ -132,36 +137,49 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
         seeds=seeds,
         sizes=_sizes(args, config, shards.count("train")),
         drawn=drawn,
+        taken=taken,
     )
 
 
 def _settings(args: argparse.Namespace, config: Config, shards: ShardSet) -> dict[str, list[dict[str, Any]]]:
-    """Return what to tune by, or what was tuned elsewhere as the only choice."""
-    sources = {JOINT: args.joint_space, RANDOM: args.random_space}
-    if args.tuned is not None:
-        if args.tune:
-            raise UserError("--tune and --tuned: expected one of the two")
-        found = read_experiment(args.tuned).tuned(args.tuned / RUNS)
-        if found is None or not (found.joint or found.random):
-            raise UserError(f"--tuned {args.tuned}: {'its tuning has not ended' if found is None else 'nothing tuned'}")
-        sources = dict.fromkeys(sources, args.tuned)
-        drawn = {JOINT: [dict(found.joint)], RANDOM: [dict(found.random)]}
-    else:
-        drawn = {
-            arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else []
-            for arm, path in sources.items()
-        }
+    """Return what to tune by."""
+    spaces = {JOINT: args.joint_space, RANDOM: args.random_space}
+    drawn = {
+        arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else [] for arm, path in spaces.items()
+    }
     for arm, draws in drawn.items():
-        if args.tuned is None and len(draws) != args.tune:
+        if len(draws) != args.tune:
             raise UserError(
-                f"{sources[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
+                f"{spaces[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
                 " beforehand, as draw = 'latin' or 'random' gives them"
             )
         for settings in draws:
             for name in filter(decides_stage_one, settings):
-                raise UserError(f"{sources[arm]}: {name} decides stage 1, which all runs of a seed share")
+                raise UserError(f"{spaces[arm]}: {name} decides stage 1, which all runs of a seed share")
             check_config(config.replaced({**ARMS[arm], **settings}), shards)
     return drawn
+
+
+def _taken(place: Path, config: Config, shards: ShardSet) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """Return what an experiment found best, and what that came to there."""
+    there, folder = read_experiment(place), place / RUNS
+    tuned = there.tuned(folder)
+    if tuned is None:
+        raise UserError(f"--tuned {place}: its tuning has not ended, or its runs are not all there")
+    if not tuned.random:
+        raise UserError(f"--tuned {place}: nothing was tuned there")
+    if there.fingerprint != shards.fingerprint:
+        raise UserError(
+            f"--tuned {place}: tuned on other data ({there.fingerprint}, not {shards.fingerprint}), whose persons to"
+            " validate on may be among those to test on here"
+        )
+    drawn = {JOINT: [dict(tuned.joint)], RANDOM: [dict(tuned.random)]}
+    for arm, (settings,) in drawn.items():
+        check_config(config.replaced({**ARMS[arm], **settings}), shards)
+    if there.taken:
+        return drawn, there.taken
+    how = f"the best of {len(there.drawn[RANDOM])} on {there.sizes[0]:,} images"
+    return drawn, {arm: f"{score:.2f}, {how}" for arm, score in there.best_scores(folder).items()}
 
 
 def _arms(args: argparse.Namespace) -> list[str]:

@@ -21,6 +21,8 @@ MEANINGS = {
     "aho": "adversarial occluding",
     JOINT: "both augmentation networks",
 }
+TAKE_TUNED = (UNIFORM, "asr", "aho", JOINT)
+"""Arms with the settings that were tuned of ``asr+aho``."""
 
 Kind = Literal["stage 1", "tuning", "arm"]
 
@@ -95,7 +97,7 @@ def overrides_of(arm: str, tuned: Tuned) -> dict[str, Any]:
         return {**ARMS[RANDOM], **tuned.random}
     if arm == UNIFORM:
         return {**ARMS[JOINT], **tuned.joint, "asr.policy": "uniform", "aho.policy": "uniform"}
-    return {**ARMS[arm], **(tuned.joint if arm != RANDOM else {})}
+    return {**ARMS[arm], **(tuned.joint if arm in TAKE_TUNED else {})}
 
 
 def _slug(arm: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from ray_advpose.pose.score import Score
 from ray_advpose.pose.tilt import torso_tilt_deg
 from ray_advpose.training.history import EpochRecord
 
-TILTS_DEG = ((0, 30), (30, 120), (120, 180))
-"""How bodies lie in the pictures: upright, leaning or lying, head down."""
+TILTS_DEG = (0, 30, 120, 180)
+"""Bounds of how bodies lie: upright, leaning or lying, more or less head down; each a fair share of LSPET's."""
+FEWEST_PERSONS = 20
+"""Of fewer a score is an anecdote, and an interval by resampling them is too narrow."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,18 @@ class Comparison:
         runs = list(self.arms[images][arm].values())
         return _mean_joint([_among(run.score.relative, persons) for run in runs], runs[0].score.threshold)
 
-    def by_tilt(self, images: int) -> dict[tuple[int, int], np.ndarray]:
-        """Return (N,) bool, which persons are scored and lie so, for every range of `TILTS_DEG` with at least one."""
+    def scored(self, images: int) -> np.ndarray:
+        """Return (N,) bool, who is scored at all: persons with a usable normaliser and a joint that counts."""
         some = next(iter(next(iter(self.arms[images].values())).values())).score
-        scored = ~np.isnan(some.relative).all(axis=1)
-        groups = {
-            (low, high): scored & (self.tilt_deg >= low) & (self.tilt_deg < high + (high == TILTS_DEG[-1][1]))
-            for low, high in TILTS_DEG
-        }
-        return {tilts: persons for tilts, persons in groups.items() if persons.any()}
+        scored: np.ndarray = ~np.isnan(some.relative).all(axis=1)
+        return scored
+
+    def by_tilt(self, images: int) -> dict[str, np.ndarray]:
+        """Return (N,) bool by range of `TILTS_DEG`: who is scored and lies so, where these are enough to tell of."""
+        told = self.scored(images) & ~np.isnan(self.tilt_deg)
+        number = np.digitize(self.tilt_deg, TILTS_DEG[1:-1])
+        groups = {f"{low} to {high}": told & (number == k) for k, (low, high) in enumerate(pairwise(TILTS_DEG))}
+        return {tilts: persons for tilts, persons in groups.items() if persons.sum() >= FEWEST_PERSONS}
 
     def turned_gain(self, images: int, arm: str, baseline: str) -> Gain | None:
         """Return the same of the mean over all the rotations that `Robustness` is measured at; None if one was not."""

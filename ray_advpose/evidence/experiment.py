@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ TUNING_SEED = 1000
 
 _MAY_GROW = ("arms", "seeds")
 """Runs of more of these stand beside those there are; anything else would change what these were."""
+_IN_WORDS = dict.fromkeys(("drawn", "taken"), "settings to tune by (--tune, --tuned, or the files of the spaces)")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Experiment:
         arms: What is compared, in the order of `MEANINGS`.
         seeds: Of every arm.
         sizes: Numbers of training images, the largest first, which is tuned on; on fewer a run takes as many steps.
-        drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty. A single
-            one is taken as it is.
+        drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty.
+        taken: If these are what another experiment on the same data found best, what they came to there, by arm.
     """
 
     config: dict[str, Any]
@@ -41,6 +42,7 @@ class Experiment:
     seeds: list[int]
     sizes: list[int]
     drawn: dict[str, list[dict[str, Any]]]
+    taken: dict[str, str] = field(default_factory=dict)
 
     @property
     def base(self) -> Config:
@@ -62,7 +64,7 @@ class Experiment:
                 yield from arm_runs(base, self.arms, self.seeds, size, tuned)
 
     def tuned(self, folder: Path) -> Tuned | None:
-        """Return the settings whose runs ended with the highest validation score; None until all have ended."""
+        """Return the settings that were taken, or whose runs scored highest on validation; None until all have."""
         runs = self._tuning()
         if not all(is_done(folder, run.name) for run in runs):
             return None
@@ -73,8 +75,13 @@ class Experiment:
                 best[arm] = draws[scores.index(max(scores))]
         return Tuned(joint=best[JOINT], random=best[RANDOM])
 
+    def best_scores(self, folder: Path) -> dict[str, float]:
+        """Return the validation score that each arm's best settings came to, once all have ended."""
+        runs = self._tuning()
+        return {arm: max(result_of(folder, run.name)["val"] for run in runs if run.arm == arm) for arm in self.drawn}
+
     def _tuning(self) -> list[Run]:
-        if len(self.drawn[RANDOM]) < 2:
+        if self.taken:
             return []
         return tuning_runs(self.base, TUNING_SEED, self.sizes[0], self.drawn)
 
@@ -101,7 +108,8 @@ def begin(experiment: Experiment, output: Path) -> None:
             grown = name in _MAY_GROW and set(found[name]) <= set(value)
             if found[name] != value and not grown:
                 more = " or more" if name in _MAY_GROW else ""
-                raise UserError(f"{path} was begun with other {name}; name another --out, or give the same{more}")
+                what = _IN_WORDS.get(name, name)
+                raise UserError(f"{path} was begun with other {what}; name another --out, or give the same{more}")
         if found == wanted:
             return
     output.mkdir(parents=True, exist_ok=True)

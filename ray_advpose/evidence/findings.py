@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_advpose.evidence.arms import BASELINES, JOINT, MEANINGS, RANDOM
+from ray_advpose.evidence.arms import BASELINES, JOINT, MEANINGS, RANDOM, TAKE_TUNED
 from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
 from ray_advpose.evidence.experiment import RUNS, Experiment
 from ray_advpose.evidence.tables import (
@@ -78,13 +78,16 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
 def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
     run = next(iter(next(iter(next(iter(found.arms.values())).values())).values()))
     base = experiment.base
+    took = f" {', '.join(TAKE_TUNED)} have what was tuned of {JOINT}, its ranges of random augmentation too." * bool(
+        experiment.drawn[RANDOM]
+    )
     tuned_here = " Settings were tuned on this same split." * (found.split == "val" and bool(experiment.drawn[RANDOM]))
     arms = "".join(f"- **{arm}**: {MEANINGS[arm]}\n" for arm in experiment.arms)
     return (
         f"{machine}. Data of fingerprint {experiment.fingerprint}. Split {found.split!r}, last weights of each run,"
         f" {run.caption}. Runs of a seed share its stage 1 ({base.stages.pose_epochs} epochs), and every run gives D"
         f" {run.result['images_with_gradient']:,} images with a gradient. Intervals: 95 %, paired bootstrap over"
-        f" persons and seeds (of one seed over persons alone), of mean_joint.{tuned_here}\n\n{arms}"
+        f" persons and seeds (of one seed over persons alone), of mean_joint.{took}{tuned_here}\n\n{arms}"
     )
 
 
@@ -130,11 +133,9 @@ def _tilts(found: Comparison, images: int) -> dict[str, bytes]:
     gains = {
         arm: [gain for persons in groups.values() if (gain := found.gain(images, arm, RANDOM, persons)) is not None]
         for arm in found.arms[images]
-        if arm != RANDOM
     }
-    known = {arm: by_group for arm, by_group in gains.items() if groups and len(by_group) == len(groups)}
-    labels = [f"{low} to {high}\n({int(persons.sum())} persons)" for (low, high), persons in groups.items()]
-    return {"tilts": tilt_figure(labels, known)} if known else {}
+    labels = [f"{tilts}\n({int(persons.sum())} persons)" for tilts, persons in groups.items()]
+    return {"tilts": tilt_figure(labels, gains)} if groups and RANDOM in gains and len(gains) > 1 else {}
 
 
 def _sizes(found: Comparison, label: str) -> bytes:
@@ -158,12 +159,12 @@ def _numbers(found: Comparison) -> dict[str, Any]:
                     "gains": gains(images, arm, found.gain),
                     "turned_gains": gains(images, arm, found.turned_gain),
                     "by_tilt": {
-                        f"{low} to {high} degrees": {
+                        f"{tilts} degrees": {
                             "persons": int(persons.sum()),
                             "mean_joint": found.score_among(images, arm, persons),
                             "gains": gains(images, arm, partial(found.gain, persons=persons)),
                         }
-                        for (low, high), persons in found.by_tilt(images).items()
+                        for tilts, persons in found.by_tilt(images).items()
                     },
                     "steepness": dict(zip(("loss", "accuracy"), found.flatness(images, arm), strict=True)),
                     "seeds": {

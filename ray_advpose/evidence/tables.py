@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ray_advpose.evidence.arms import BASELINES, RANDOM
-from ray_advpose.evidence.comparison import ArmRun, Comparison, followed_loss, standing
+from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, followed_loss, standing
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
 from ray_advpose.evidence.robustness import ROTATIONS_DEG
@@ -60,20 +60,25 @@ def turned_table(found: Comparison, images: int) -> str:
 
 
 def tilt_table(found: Comparison, images: int) -> str:
-    """Return scores and gains by how bodies lie in the pictures themselves."""
-    arms = found.arms[images]
+    """Return scores and gains by how bodies lie in the pictures themselves; nothing if that is not known."""
+    arms, groups = found.arms[images], found.by_tilt(images)
+    if not groups:
+        return ""
     baselines = [arm for arm in BASELINES if arm in arms]
-    header = ["torso from upright, degrees", "persons", "arm", "mean_joint", *(f"over {arm}" for arm in baselines)]
+    header = ["torso from upright, degrees", "persons", "arm", "seeds", "mean_joint"]
     rows = []
-    for (low, high), persons in found.by_tilt(images).items():
-        for arm in arms:
-            gains = [found.gain(images, arm, over, persons) if arm != over else None for over in baselines]
-            over = ["" if gain is None else str(gain) for gain in gains]
+    for tilts, persons in groups.items():
+        for arm, by_seed in arms.items():
+            gains = [found.gain(images, arm, other, persons) if arm != other else None for other in baselines]
             score = figure(found.score_among(images, arm, persons))
-            rows.append([f"{low} to {high}", str(int(persons.sum())), arm, score, *over])
+            over = ["" if gain is None else str(gain) for gain in gains]
+            rows.append([tilts, str(int(persons.sum())), arm, str(len(by_seed)), score, *over])
+    told = sum(int(persons.sum()) for persons in groups.values())
+    scored = int(found.scored(images).sum())
     return (
-        "The pictures as they are, by how the person lies in them (those with both hips and shoulders annotated):\n\n"
-        + markdown_table(header, rows)
+        f"The pictures as they are, by how the person lies in them: {told} of {scored} scored persons, those with both"
+        f" hips and shoulders annotated, in groups of at least {FEWEST_PERSONS}:\n\n"
+        + markdown_table([*header, *(f"over {arm}" for arm in baselines)], rows)
     )
 
 
@@ -129,7 +134,7 @@ def standing_sentence(random: Mapping[int, ArmRun]) -> str:
 
 
 def tuning_table(experiment: Experiment, folder: Path) -> str:
-    """Return the settings tried, the best on validation first; or those that were taken as given."""
+    """Return the settings tried, the best on validation first; or those that were taken from elsewhere."""
     rows = []
     for run in experiment.runs(folder):
         if run.kind == "tuning" and is_done(folder, run.name):
@@ -137,8 +142,8 @@ def tuning_table(experiment: Experiment, folder: Path) -> str:
             settings = _settings_text(experiment.drawn[run.arm][number])
             rows.append([run.arm, f"{result_of(folder, run.name)['val']:.2f}", settings])
     rows.sort(key=lambda row: (row[0], -float(row[1])))
-    if not rows:
-        rows = [[arm, "tuned elsewhere", _settings_text(draws[0])] for arm, draws in experiment.drawn.items()]
+    for arm, score in experiment.taken.items():
+        rows.append([arm, score, _settings_text(experiment.drawn[arm][0])])
     return markdown_table(["arm", "validation at the end", "settings"], rows)
 
 

@@ -44,16 +44,17 @@ def tilt_figure(groups: Sequence[str], gains: Mapping[str, Sequence[Gain]]) -> b
 
     Args:
         groups: What each range of angles is called.
-        gains: By arm, one for each group.
+        gains: By arm, one for each group; an arm without any is left out, as random augmentation itself is.
     """
     with chart(height_in=2.9) as figure:
         axes = figure.subplots()
         axes.axhline(0, color=BASELINE, linewidth=0.8, linestyle=":")
-        for number, ((arm, by_group), style) in enumerate(zip(gains.items(), LINES[1:], strict=False)):
-            places = np.arange(len(groups)) + 0.13 * (number - (len(gains) - 1) / 2)
-            means = np.array([gain.mean for gain in by_group])
-            spread = [means - [gain.low for gain in by_group], [gain.high for gain in by_group] - means]
-            axes.errorbar(places, means, spread, label=arm, **{**style, "linestyle": "none"}, elinewidth=0.9)
+        for number, ((arm, by_group), style) in enumerate(zip(gains.items(), LINES, strict=False)):
+            if by_group:
+                places = np.arange(len(groups)) + 0.13 * (number - len(gains) / 2)
+                low, high = ([getattr(gain, end) for gain in by_group] for end in ("low", "high"))
+                axes.vlines(places, low, high, color=style["color"], linewidth=0.9)
+                axes.plot(places, [gain.mean for gain in by_group], label=arm, **{**style, "linestyle": "none"})
         axes.set_xticks(range(len(groups)), groups)
         axes.set_xlabel("torso from upright, degrees")
         axes.set_ylabel("points over random")

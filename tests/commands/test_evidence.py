@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -60,7 +61,20 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     again = of_folder(tmp_path / "elsewhere")
     assert again.keys() == {f"tuned-random-120-seed0 predictions_{split}.npz" for split in ("val", "test")}
     assert again.items() <= before.items()
-    assert "| tuned elsewhere | scale_times=" in (tmp_path / "elsewhere" / "evidence.md").read_text()
+    page = (tmp_path / "elsewhere" / "evidence.md").read_text()
+    assert re.search(r"\| random \| \d+\.\d\d, the best of 2 on 120 images \| scale_times=", page)
+    code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *elsewhere, cwd=tmp_path)
+    assert code == 0, output
+
+    other = ("--tuned", "found", "--out", "more")
+    code, output = run("evidence.py", *FIELDS, *ARMS, *other, cwd=tmp_path)
+    assert code == 2, output
+    assert "--tuned found: tuned on other data" in output
+    (tmp_path / "found" / "runs" / "tuning-random-1" / "result.json").unlink()
+    code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *other, cwd=tmp_path)
+    assert code == 2, output
+    assert "its tuning has not ended" in output
+    assert not (tmp_path / "more").exists()
 
 
 def test_smaller_sets_and_chosen_arms(people, tmp_path):

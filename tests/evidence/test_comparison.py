@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ray_advpose.evidence.comparison import ArmRun, Comparison, Standing, followed_loss, standing
+from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, Standing, followed_loss, standing
 from ray_advpose.evidence.robustness import Robustness
 from ray_advpose.evidence.tables import learning_table, tilt_table
+from ray_advpose.pose.gain import Gain
 from ray_advpose.pose.metrics import score_lspet
 from ray_advpose.pose.score import Score
+from ray_advpose.report.evidence_figures import tilt_figure
 from ray_advpose.training.history import EpochRecord, Probe
 
 PERSONS, ROTATIONS, JOINTS = 30, 3, 14
@@ -108,33 +110,47 @@ def test_the_score_over_rotations_goes_with_its_gain():
     assert ours - theirs == pytest.approx(gain.mean)
 
 
-def test_gains_by_how_people_lie_are_of_those_people_alone():
-    def found_by(*near: range) -> ArmRun:
-        run = run_of(None)
-        relative = np.full((PERSONS, JOINTS), 9.0)
-        relative[[person for people in near for person in people]] = 0.0
-        relative[29] = np.nan
-        return replace(run, score=replace(run.score, relative=relative))
+def found_by(*near: int, persons: int = 100) -> ArmRun:
+    run = run_of(None)
+    relative = np.full((persons, JOINTS), 9.0)
+    relative[list(near)] = 0.0
+    relative[-1] = np.nan
+    return replace(run, score=replace(run.score, relative=relative))
 
-    tilt = np.full(PERSONS, 180.0)
-    tilt[:10], tilt[10:14], tilt[14] = 0.0, 30.0, np.nan
-    comparison = comparing({"random": {0: found_by(range(5))}, "asr": {0: found_by(range(3), range(20, 29))}}, tilt)
+
+def test_gains_by_how_people_lie_are_of_those_people_alone():
+    tilt = np.full(100, 180.0)
+    tilt[:40], tilt[40:64], tilt[64] = 0.0, 30.0, np.nan
+    near = {"random": range(20), "asr": [*range(12), *range(80, 100)]}
+    comparison = comparing({arm: {0: found_by(*persons)} for arm, persons in near.items()}, tilt)
     groups = comparison.by_tilt(100)
+    # 180 degrees is in the last one, the person who is not scored is not.
     assert {tilts: int(persons.sum()) for tilts, persons in groups.items()} == {
-        (0, 30): 10,
-        (30, 120): 4,
-        (120, 180): 14,  # 180 degrees is in it, the person who is not scored is not
+        "0 to 30": 40,
+        "30 to 120": 24,
+        "120 to 180": 34,
     }
     scores = {tilts: comparison.score_among(100, "asr", persons) for tilts, persons in groups.items()}
-    assert scores == pytest.approx({(0, 30): 30.0, (30, 120): 0.0, (120, 180): 100 * 9 / 14})
+    assert scores == pytest.approx({"0 to 30": 30.0, "30 to 120": 0.0, "120 to 180": 100 * 19 / 34})
     gains = {tilts: comparison.gain(100, "asr", "random", persons) for tilts, persons in groups.items()}
     assert {tilts: gain and gain.mean for tilts, gain in gains.items()} == pytest.approx(
-        {(0, 30): -20.0, (30, 120): 0.0, (120, 180): 100 * 9 / 14}
+        {"0 to 30": -20.0, "30 to 120": 0.0, "120 to 180": 100 * 19 / 34}
     )
-    table = tilt_table(comparison, 100).splitlines()
-    assert len([line for line in table if line.startswith("| 120 to 180 | 14 |")]) == 2
+    table = tilt_table(comparison, 100)
+    assert "98 of 99 scored persons" in table
+    assert len([line for line in table.splitlines() if line.startswith("| 120 to 180 | 34 |")]) == 2
 
 
-def test_nobody_lies_in_a_way_that_is_not_known():
-    comparison = comparing({"random": {0: run_of(None)}}, np.full(PERSONS, np.nan))
+def test_of_few_people_that_lie_so_nothing_is_told():
+    tilt = np.full(100, np.nan)
+    tilt[: FEWEST_PERSONS - 1] = 0.0
+    comparison = comparing({"random": {0: found_by()}}, tilt)
     assert comparison.by_tilt(100) == {}
+    assert tilt_table(comparison, 100) == ""
+
+
+def test_a_mean_outside_of_its_interval_can_be_drawn():
+    # As resampling may give it where a joint is annotated of one person alone.
+    odd = Gain(71.4, 50.0, 69.2, (71.4,))
+    picture = tilt_figure(["0 to 30", "30 to 120"], {"random": [], "asr": [odd, odd], "aho": []})
+    assert picture.startswith(b"\x89PNG")

@@ -40,17 +40,21 @@ def test_one_of_before_a_setting_came_is_one_with_its_default(experiment: Experi
         begin(replace(experiment, config=config), tmp_path)
 
 
-def test_a_single_setting_is_taken_as_it_is(experiment: Experiment, tmp_path: Path):
+def test_what_was_tuned_elsewhere_is_not_tuned_again(experiment: Experiment, tmp_path: Path):
     drawn: dict[str, list[dict[str, object]]] = {
         "asr+aho": [{"reward.alpha": 0.9}],
         "random": [{"random.scale_times": 0.5}],
     }
-    single = replace(experiment, arms=["tuned random", "asr"], drawn=drawn)
-    runs = list(single.runs(tmp_path))
+    one_each = replace(experiment, arms=["tuned random", "asr"], drawn=drawn)
+    assert one_each.tuned(tmp_path) is None
+    assert [run.kind for run in one_each.runs(tmp_path)] == ["stage 1"] * 2 + ["tuning"] * 2
+
+    taken = replace(one_each, taken={"asr+aho": "35.00, the best of 6", "random": "34.00, the best of 6"})
+    runs = list(taken.runs(tmp_path))
     assert [run.kind for run in runs] == ["stage 1", "arm", "arm"]
     assert runs[1].config.random.scale_times == 0.5
     assert runs[2].config.reward.alpha == 0.9
 
-    several = replace(single, drawn={arm: [*draws, {}] for arm, draws in drawn.items()})
-    assert several.tuned(tmp_path) is None
-    assert [run.kind for run in several.runs(tmp_path)] == ["stage 1"] * 2 + ["tuning"] * 4
+    begin(taken, tmp_path)
+    with pytest.raises(UserError, match="begun with other settings to tune by"):
+        begin(one_each, tmp_path)
