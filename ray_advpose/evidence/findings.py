@@ -129,13 +129,13 @@ def _bins(history: Sequence[EpochRecord]) -> list[float]:
 
 
 def _tilts(found: Comparison, images: int) -> dict[str, bytes]:
-    groups = found.by_tilt(images)
-    gains = {
-        arm: [gain for persons in groups.values() if (gain := found.gain(images, arm, RANDOM, persons)) is not None]
-        for arm in found.arms[images]
-    }
+    groups, arms = found.by_tilt(images), found.arms[images]
+    gains: dict[str, list[Gain]] = {arm: [] for arm in arms}
+    for arm in arms:
+        every = [found.gain(images, arm, RANDOM, persons) for persons in groups.values() if arm != RANDOM]
+        gains[arm] += [gain for gain in every if gain is not None]
     labels = [f"{tilts}\n({int(persons.sum())} persons)" for tilts, persons in groups.items()]
-    return {"tilts": tilt_figure(labels, gains)} if groups and RANDOM in gains and len(gains) > 1 else {}
+    return {"tilts": tilt_figure(labels, gains)} if any(gains.values()) else {}
 
 
 def _sizes(found: Comparison, label: str) -> bytes:
