@@ -130,10 +130,8 @@ def _bins(history: Sequence[EpochRecord]) -> list[float]:
 
 def _tilts(found: Comparison, images: int) -> dict[str, bytes]:
     groups, arms = found.by_tilt(images), found.arms[images]
-    gains: dict[str, list[Gain]] = {arm: [] for arm in arms}
-    for arm in arms:
-        every = [found.gain(images, arm, RANDOM, persons) for persons in groups.values() if arm != RANDOM]
-        gains[arm] += [gain for gain in every if gain is not None]
+    every = {arm: [found.gain(images, arm, RANDOM, persons) for persons in groups.values()] for arm in arms}
+    gains = {arm: [gain for gain in by_tilt if gain is not None and arm != RANDOM] for arm, by_tilt in every.items()}
     labels = [f"{tilts}\n({int(persons.sum())} persons)" for tilts, persons in groups.items()]
     return {"tilts": tilt_figure(labels, gains)} if any(gains.values()) else {}
 

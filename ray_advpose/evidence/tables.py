@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, 
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
 from ray_advpose.evidence.robustness import ROTATIONS_DEG
+from ray_advpose.pose.gain import Gain
 from ray_advpose.report.ranking import markdown_table
 from ray_advpose.report.score_table import figure
 
@@ -27,8 +29,7 @@ def score_table(found: Comparison, images: int) -> str:
     for arm, by_seed in arms.items():
         scores = [run.score for run in by_seed.values()]
         means = np.mean([[*score.groups.values(), score.mean_joint] for score in scores], axis=0)
-        gains = [found.gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
-        over = ["" if gain is None else str(gain) for gain in gains]
+        over = _gains(arm, baselines, partial(found.gain, images, arm))
         rows.append([arm, str(len(scores)), *map(figure, means.tolist()), *over])
     return markdown_table(header, rows)
 
@@ -47,9 +48,8 @@ def turned_table(found: Comparison, images: int) -> str:
     rows = []
     for arm in arms:
         mean = found.turned_score(images, arm)
-        gains = [found.turned_gain(images, arm, baseline) if arm != baseline else None for baseline in baselines]
         loss, accuracy = found.flatness(images, arm)
-        over = ["" if gain is None else str(gain) for gain in gains]
+        over = _gains(arm, baselines, partial(found.turned_gain, images, arm))
         turned = "" if mean is None else figure(mean)
         rows.append([arm, turned, *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
     return (
@@ -69,9 +69,8 @@ def tilt_table(found: Comparison, images: int) -> str:
     rows = []
     for tilts, persons in groups.items():
         for arm, by_seed in arms.items():
-            gains = [found.gain(images, arm, other, persons) if arm != other else None for other in baselines]
             score = figure(found.score_among(images, arm, persons))
-            over = ["" if gain is None else str(gain) for gain in gains]
+            over = _gains(arm, baselines, partial(found.gain, images, arm, persons=persons))
             rows.append([tilts, str(int(persons.sum())), arm, str(len(by_seed)), score, *over])
     told = sum(int(persons.sum()) for persons in groups.values())
     scored = int(found.scored(images).sum())
@@ -163,6 +162,12 @@ def _break_even(config: Mapping[str, Any]) -> str:
     if config.get("reward.baseline", "none") == "none":
         return f"{100 * beta / (alpha + beta):.0f} % rewarded"
     return "the batch's rewarded share" if alpha == beta else f"{beta / alpha:.2f} times the batch's odds of a reward"
+
+
+def _gains(arm: str, baselines: Sequence[str], gain_over: Callable[[str], Gain | None]) -> list[str]:
+    """Return an arm's cells over every baseline, empty where there is no gain to tell."""
+    gains = [gain_over(baseline) if baseline != arm else None for baseline in baselines]
+    return ["" if gain is None else str(gain) for gain in gains]
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
