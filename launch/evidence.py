@@ -19,21 +19,26 @@ from ray_advpose.cluster.run_card import alone_in
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_config, check_data
 from ray_advpose.data.embedded import embedded_data
+from ray_advpose.data.identity import persons_digest
 from ray_advpose.data.persons import SPLITS
 from ray_advpose.data.shard_place import shard_place
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError, nearest, run_command
 from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED
-from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin, read_experiment
+from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
 from ray_advpose.evidence.one_run import decides_stage_one
 from ray_advpose.evidence.processes import Place, train_runs
+from ray_advpose.evidence.tuned import take_tuned
 from ray_advpose.presets import ARMS
 from ray_advpose.search.space import load_space
 
 _SPACES = Path(__file__).parent.parent / "search_spaces"
 _UNFINISHED = 75  # of sysexits.h: try again
+
+Settings = dict[str, list[dict[str, Any]]]
+"""To tune by, for each of the two that are tuned."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,18 +62,19 @@ def build_parser() -> argparse.ArgumentParser:
         help="settings to try of both networks together, and as many of random augmentation (default: none)",
     )
     parser.add_argument(
-        "--tuned", type=Path, metavar="DIR", help="take the settings that tuning found best in another --out"
+        "--tuned",
+        type=Path,
+        metavar="DIR",
+        help="take the settings that tuning found best in another --out, or in a folder of docs/evidence",
     )
     parser.add_argument(
         "--joint-space",
         type=Path,
-        default=_SPACES / "evidence_joint.py",
         help="what is tuned of joint training (default: search_spaces/evidence_joint.py)",
     )
     parser.add_argument(
         "--random-space",
         type=Path,
-        default=_SPACES / "evidence_random.py",
         help="what is tuned of random augmentation (default: search_spaces/evidence_random.py)",
     )
     parser.add_argument("--parallel", type=int, help="runs at a time (default: the CPUs, with a GPU at most 4)")
@@ -124,12 +130,7 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     seeds = [config.run.seed + number for number in range(args.seeds)]
     if TUNING_SEED in seeds:
         raise UserError(f"seed {TUNING_SEED} is what settings are tuned with; set another run.seed")
-    if args.tune and args.tuned is not None:
-        raise UserError("--tune and --tuned: expected one of the two")
-    if args.tuned is None:
-        drawn, taken = _settings(args, config, shards), dict[str, str]()
-    else:
-        drawn, taken = _taken(args.tuned, config, shards)
+    drawn, taken = _drawn(args, config, shards) if args.tuned is None else _taken(args, config, shards)
     return Experiment(
         config=config.model_dump(),
         fingerprint=shards.fingerprint,
@@ -138,12 +139,19 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
         sizes=_sizes(args, config, shards.count("train")),
         drawn=drawn,
         taken=taken,
+        persons=persons_digest(shards),
     )
 
 
-def _settings(args: argparse.Namespace, config: Config, shards: ShardSet) -> dict[str, list[dict[str, Any]]]:
-    """Return what to tune by."""
-    spaces = {JOINT: args.joint_space, RANDOM: args.random_space}
+def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[Settings, dict[str, str]]:
+    """Return what to tune by; nothing of it has come to anything yet."""
+    for name, given in (("--joint-space", args.joint_space), ("--random-space", args.random_space)):
+        if given is not None and not args.tune:
+            raise UserError(f"{name} {given}: settings are drawn from it with --tune, their number")
+    spaces = {
+        JOINT: args.joint_space or _SPACES / "evidence_joint.py",
+        RANDOM: args.random_space or _SPACES / "evidence_random.py",
+    }
     drawn = {
         arm: load_space(path, config).drawn(args.tune, TUNING_SEED) if args.tune else [] for arm, path in spaces.items()
     }
@@ -154,32 +162,25 @@ def _settings(args: argparse.Namespace, config: Config, shards: ShardSet) -> dic
                 " beforehand, as draw = 'latin' or 'random' gives them"
             )
         for settings in draws:
-            for name in filter(decides_stage_one, settings):
-                raise UserError(f"{spaces[arm]}: {name} decides stage 1, which all runs of a seed share")
-            check_config(config.replaced({**ARMS[arm], **settings}), shards)
-    return drawn
+            _check_settings(arm, settings, spaces[arm], config, shards)
+    return drawn, {}
 
 
-def _taken(place: Path, config: Config, shards: ShardSet) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    """Return what an experiment found best, and what that came to there."""
-    there, folder = read_experiment(place), place / RUNS
-    tuned = there.tuned(folder)
-    if tuned is None:
-        raise UserError(f"--tuned {place}: its tuning has not ended, or its runs are not all there")
-    if not tuned.random:
-        raise UserError(f"--tuned {place}: nothing was tuned there")
-    if there.fingerprint != shards.fingerprint:
-        raise UserError(
-            f"--tuned {place}: tuned on other data ({there.fingerprint}, not {shards.fingerprint}), whose persons to"
-            " validate on may be among those to test on here"
-        )
-    drawn = {JOINT: [dict(tuned.joint)], RANDOM: [dict(tuned.random)]}
-    for arm, (settings,) in drawn.items():
-        check_config(config.replaced({**ARMS[arm], **settings}), shards)
-    if there.taken:
-        return drawn, there.taken
-    how = f"the best of {len(there.drawn[RANDOM])} on {there.sizes[0]:,} images"
-    return drawn, {arm: f"{score:.2f}, {how}" for arm, score in there.best_scores(folder).items()}
+def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[Settings, dict[str, str]]:
+    """Return what another experiment found best, and what that came to there."""
+    for name, given in (("tune", args.tune), ("joint-space", args.joint_space), ("random-space", args.random_space)):
+        if given:
+            raise UserError(f"--{name} and --tuned: expected one of the two")
+    found = take_tuned(args.tuned, shards)
+    for arm, settings in found.settings.items():
+        _check_settings(arm, settings, args.tuned, config, shards)
+    return {arm: [settings] for arm, settings in found.settings.items()}, found.came_to
+
+
+def _check_settings(arm: str, settings: dict[str, Any], place: Path, config: Config, shards: ShardSet) -> None:
+    for name in filter(decides_stage_one, settings):
+        raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
+    check_config(config.replaced({**ARMS[arm], **settings}), shards)
 
 
 def _arms(args: argparse.Namespace) -> list[str]:

@@ -22,6 +22,7 @@ from ray_advpose.evidence.tables import (
     tuning_table,
     turned_table,
 )
+from ray_advpose.evidence.tuned import NUMBERS, tuned_numbers
 from ray_advpose.pose.gain import Gain
 from ray_advpose.report.curves import threshold_figure
 from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
@@ -34,7 +35,7 @@ from ray_advpose.report.evidence_figures import (
 from ray_advpose.report.score_table import json_text
 from ray_advpose.training.history import EpochRecord
 
-PAGE, NUMBERS = "evidence.md", "evidence.json"
+PAGE = "evidence.md"
 
 
 def write_findings(experiment: Experiment, output: Path, machine: str) -> Path | None:
@@ -69,7 +70,8 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
     if experiment.drawn[RANDOM]:
         sections += ["## What was tuned, on validation\n", tuning_table(experiment, folder)]
     sections += ["## Predictions\n", hash_table(found)]
-    (output / NUMBERS).write_text(json_text(_numbers(found)), encoding="utf-8")
+    numbers = {**_numbers(found), **tuned_numbers(experiment, folder)}
+    (output / NUMBERS).write_text(json_text(numbers), encoding="utf-8")
     page = output / PAGE
     page.write_text("\n".join(sections), encoding="utf-8")
     return page

@@ -70,10 +70,11 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     code, output = run("evidence.py", *FIELDS, *ARMS, *other, cwd=tmp_path)
     assert code == 2, output
     assert "--tuned found: tuned on other data" in output
-    (tmp_path / "found" / "runs" / "tuning-random-1" / "result.json").unlink()
-    code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *other, cwd=tmp_path)
+    untuned = ("--arms", "random", "--out", "untuned")
+    for more in (untuned, ("--tuned", "untuned", "--out", "more")):
+        code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *more, cwd=tmp_path)
     assert code == 2, output
-    assert "its tuning has not ended" in output
+    assert "--tuned untuned: nothing was tuned there" in output
     assert not (tmp_path / "more").exists()
 
 
@@ -144,7 +145,9 @@ def _of(folder: Path) -> list[int]:
         (("--set", "run.seed=1000"), "seed 1000 is what settings are tuned with"),
         (("--tune", "1", "--joint-space", "none.py"), "there is no search space none.py"),
         (("--tune", "1", "--tuned", "other"), "--tune and --tuned: expected one of the two"),
-        (("--tuned", "other"), "experiment.json is no experiment"),
+        (("--joint-space", "mine.py", "--tuned", "other"), "--joint-space and --tuned: expected one of the two"),
+        (("--random-space", "mine.py"), "--random-space mine.py: settings are drawn from it with --tune"),
+        (("--tuned", "other"), "--tuned other: cannot read other/evidence.json: No such file"),
         (("--set", "asr.policy=even"), "asr.policy"),
     ],
 )
