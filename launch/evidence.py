@@ -30,15 +30,13 @@ from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
 from ray_advpose.evidence.one_run import decides_stage_one
 from ray_advpose.evidence.processes import Place, train_runs
-from ray_advpose.evidence.tuned import take_tuned
+from ray_advpose.evidence.tuned import NUMBERS, take_tuned
 from ray_advpose.presets import ARMS
 from ray_advpose.search.space import load_space
 
 _SPACES = Path(__file__).parent.parent / "search_spaces"
 _UNFINISHED = 75  # of sysexits.h: try again
-
-Settings = dict[str, list[dict[str, Any]]]
-"""To tune by, for each of the two that are tuned."""
+_Draws = dict[str, list[dict[str, Any]]]  # by arm that is tuned
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,12 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--joint-space",
         type=Path,
-        help="what is tuned of joint training (default: search_spaces/evidence_joint.py)",
+        help="with --tune, what is tuned of joint training (default: search_spaces/evidence_joint.py)",
     )
     parser.add_argument(
         "--random-space",
         type=Path,
-        help="what is tuned of random augmentation (default: search_spaces/evidence_random.py)",
+        help="with --tune, what is tuned of random augmentation (default: search_spaces/evidence_random.py)",
     )
     parser.add_argument("--parallel", type=int, help="runs at a time (default: the CPUs, with a GPU at most 4)")
     parser.add_argument("--threads", type=int, default=1, help="of each run's CPU operations (default: %(default)s)")
@@ -115,7 +113,7 @@ def _conduct(
             decode_split(shards, split, place.canvases, threads=os.cpu_count() or 1)
     deadline = None if args.minutes is None else started + 60 * args.minutes
     done = train_runs(lambda: experiment.runs(place.runs), place, parallel, args.threads, deadline)
-    page = write_findings(experiment, output, _machine(parallel))
+    page = write_findings(experiment, output, persons_digest(shards), _machine(parallel))
     if page is not None:
         print(page)
     if not done:
@@ -139,15 +137,14 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
         sizes=_sizes(args, config, shards.count("train")),
         drawn=drawn,
         taken=taken,
-        persons=persons_digest(shards),
     )
 
 
-def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[Settings, dict[str, str]]:
-    """Return what to tune by; nothing of it has come to anything yet."""
-    for name, given in (("--joint-space", args.joint_space), ("--random-space", args.random_space)):
-        if given is not None and not args.tune:
-            raise UserError(f"{name} {given}: settings are drawn from it with --tune, their number")
+def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[_Draws, dict[str, str]]:
+    """Return what to tune by, and nothing for what it came to, which is not known yet."""
+    for name, space in (("--joint-space", args.joint_space), ("--random-space", args.random_space)):
+        if space is not None and not args.tune:
+            raise UserError(f"{name} {space}: needs --tune, the number of settings to draw from it")
     spaces = {
         JOINT: args.joint_space or _SPACES / "evidence_joint.py",
         RANDOM: args.random_space or _SPACES / "evidence_random.py",
@@ -166,21 +163,24 @@ def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
     return drawn, {}
 
 
-def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[Settings, dict[str, str]]:
+def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[_Draws, dict[str, str]]:
     """Return what another experiment found best, and what that came to there."""
     for name, given in (("tune", args.tune), ("joint-space", args.joint_space), ("random-space", args.random_space)):
         if given:
-            raise UserError(f"--{name} and --tuned: expected one of the two")
-    found = take_tuned(args.tuned, shards)
-    for arm, settings in found.settings.items():
-        _check_settings(arm, settings, args.tuned, config, shards)
-    return {arm: [settings] for arm, settings in found.settings.items()}, found.came_to
+            raise UserError(f"--{name} {given}: nothing is drawn or tried with --tuned, which takes what was")
+    found = take_tuned(args.tuned, persons_digest(shards))
+    for arm, settings in found.settings.by_arm.items():
+        _check_settings(arm, settings, args.tuned / NUMBERS, config, shards)
+    return {arm: [settings] for arm, settings in found.settings.by_arm.items()}, found.came_to.by_arm
 
 
 def _check_settings(arm: str, settings: dict[str, Any], place: Path, config: Config, shards: ShardSet) -> None:
     for name in filter(decides_stage_one, settings):
         raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
-    check_config(config.replaced({**ARMS[arm], **settings}), shards)
+    try:
+        check_config(config.replaced({**ARMS[arm], **settings}), shards)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
 
 
 def _arms(args: argparse.Namespace) -> list[str]:

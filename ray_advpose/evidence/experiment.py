@@ -34,7 +34,6 @@ class Experiment:
         sizes: Numbers of training images, the largest first, which is tuned on; on fewer a run takes as many steps.
         drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty.
         taken: If these are what another experiment on the same persons found best, what they came to there, by arm.
-        persons: Of the data (`persons_digest`); "" in folders of before it was noted.
     """
 
     config: dict[str, Any]
@@ -44,7 +43,6 @@ class Experiment:
     sizes: list[int]
     drawn: dict[str, list[dict[str, Any]]]
     taken: dict[str, str] = field(default_factory=dict)
-    persons: str = ""
 
     @property
     def base(self) -> Config:
@@ -106,7 +104,6 @@ def begin(experiment: Experiment, output: Path) -> None:
         there = read_experiment(output)
         # With the fields that have come since, at their defaults, which are what it was begun with.
         found = {**asdict(there), "config": json.loads(json.dumps(there.base.model_dump()))}
-        found["persons"] = there.persons or experiment.persons
         for name, value in wanted.items():
             grown = name in _MAY_GROW and set(found[name]) <= set(value)
             if found[name] != value and not grown:

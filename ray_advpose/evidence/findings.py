@@ -38,17 +38,21 @@ from ray_advpose.training.history import EpochRecord
 PAGE = "evidence.md"
 
 
-def write_findings(experiment: Experiment, output: Path, machine: str) -> Path | None:
-    """Write what is known by now into the experiment's folder; None if no arm has ended.
+def write_findings(experiment: Experiment, output: Path, persons: str, machine: str) -> Path | None:
+    """Write what is known by now into the experiment's folder; without a page, None, if no arm has ended.
 
     Args:
         experiment: What is compared.
         output: Its folder.
+        persons: Of its data (`persons_digest`).
         machine: What it ran on, in words.
     """
     folder = output / RUNS
     found = compare(experiment, folder)
+    tuned = tuned_numbers(experiment, folder, persons)
     if not found.arms:
+        if tuned:
+            (output / NUMBERS).write_text(json_text(tuned), encoding="utf-8")
         return None
     sections = ["# Arms and controls on equal terms\n", _terms(experiment, found, machine)]
     for images, arms in found.arms.items():
@@ -70,8 +74,7 @@ def write_findings(experiment: Experiment, output: Path, machine: str) -> Path |
     if experiment.drawn[RANDOM]:
         sections += ["## What was tuned, on validation\n", tuning_table(experiment, folder)]
     sections += ["## Predictions\n", hash_table(found)]
-    numbers = {**_numbers(found), **tuned_numbers(experiment, folder)}
-    (output / NUMBERS).write_text(json_text(numbers), encoding="utf-8")
+    (output / NUMBERS).write_text(json_text({**_numbers(found), **tuned}), encoding="utf-8")
     page = output / PAGE
     page.write_text("\n".join(sections), encoding="utf-8")
     return page

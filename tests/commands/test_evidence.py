@@ -28,6 +28,7 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     code, output = run(*command, "--minutes", "0.01", cwd=tmp_path)
     assert code == 75, output
     assert "goes on" in output
+    assert not (tmp_path / "found" / "evidence.json").exists()
     code, output = run(*command, cwd=tmp_path)
     assert code == 0, output
     page = (tmp_path / "found" / "evidence.md").read_text()
@@ -69,12 +70,12 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     other = ("--tuned", "found", "--out", "more")
     code, output = run("evidence.py", *FIELDS, *ARMS, *other, cwd=tmp_path)
     assert code == 2, output
-    assert "--tuned found: tuned on other data" in output
-    untuned = ("--arms", "random", "--out", "untuned")
-    for more in (untuned, ("--tuned", "untuned", "--out", "more")):
-        code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *more, cwd=tmp_path)
+    assert "--tuned found: tuned on other persons" in output
+    numbers["tuned"]["settings"]["random"] = {"random.scale": 1.0}
+    (tmp_path / "found" / "evidence.json").write_text(json.dumps(numbers))
+    code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *other, cwd=tmp_path)
     assert code == 2, output
-    assert "--tuned untuned: nothing was tuned there" in output
+    assert "found/evidence.json: override: unknown field 'random.scale'" in output
     assert not (tmp_path / "more").exists()
 
 
@@ -84,7 +85,9 @@ def test_smaller_sets_and_chosen_arms(people, tmp_path):
     )
     assert code == 0, output
     (folder,) = (tmp_path / "runs").iterdir()
-    sizes = json.loads((folder / "evidence.json").read_text())["sizes"]
+    numbers = json.loads((folder / "evidence.json").read_text())
+    assert "tuned" not in numbers
+    sizes = numbers["sizes"]
     assert {size: list(arms) for size, arms in sizes.items()} == {
         "120": ["random", "uniform"],
         "40": ["random", "uniform"],
@@ -144,10 +147,10 @@ def _of(folder: Path) -> list[int]:
         (("--parallel", "0"), "--parallel 0: expected at least 1"),
         (("--set", "run.seed=1000"), "seed 1000 is what settings are tuned with"),
         (("--tune", "1", "--joint-space", "none.py"), "there is no search space none.py"),
-        (("--tune", "1", "--tuned", "other"), "--tune and --tuned: expected one of the two"),
-        (("--joint-space", "mine.py", "--tuned", "other"), "--joint-space and --tuned: expected one of the two"),
-        (("--random-space", "mine.py"), "--random-space mine.py: settings are drawn from it with --tune"),
-        (("--tuned", "other"), "--tuned other: cannot read other/evidence.json: No such file"),
+        (("--tune", "1", "--tuned", "other"), "--tune 1: nothing is drawn or tried with --tuned"),
+        (("--joint-space", "mine.py", "--tuned", "other"), "--joint-space mine.py: nothing is drawn or tried"),
+        (("--random-space", "mine.py"), "--random-space mine.py: needs --tune"),
+        (("--tuned", "other"), "--tuned other: cannot read other/evidence.json"),
         (("--set", "asr.policy=even"), "asr.policy"),
     ],
 )

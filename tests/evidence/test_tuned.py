@@ -12,10 +12,11 @@ from ray_advpose.data.identity import persons_digest
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.lsp import read_lspet
-from ray_advpose.data.sources.synthetic import generate_synthetic
 from ray_advpose.errors import UserError
 from ray_advpose.evidence.experiment import RUNS, Experiment
+from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.tuned import NUMBERS, take_tuned, tuned_numbers
+from ray_advpose.presets import ARMS, preset_named
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "evidence"
 DRAWN: dict[str, list[dict[str, object]]] = {
@@ -33,7 +34,6 @@ def experiment(base: Config, drawn_people: ShardSet) -> Experiment:
         seeds=[0],
         sizes=[45],
         drawn=DRAWN,
-        persons=persons_digest(drawn_people),
     )
 
 
@@ -47,37 +47,37 @@ def test_the_best_of_each_is_taken_by_its_page_alone(experiment: Experiment, dra
     folder = tmp_path / RUNS
     scores = {"tuning-asr-aho-0": 30.0, "tuning-asr-aho-1": 29.0, "tuning-random-0": 27.5}
     ended(folder, scores)
-    assert tuned_numbers(experiment, folder) == {}, "one is left to be tried"
+    assert write_findings(experiment, tmp_path, "abc", "") is None
+    assert not (tmp_path / NUMBERS).exists(), "one is left to be tried"
     ended(folder, {"tuning-random-1": 28.25})
-    (tmp_path / NUMBERS).write_text(json.dumps(tuned_numbers(experiment, folder)))
-    found = take_tuned(tmp_path, drawn_people)
-    assert found.settings == {"asr+aho": {"reward.alpha": 0.2}, "random": {"random.scale_times": 0.9}}
-    assert found.came_to["random"] == "28.25, the best of 2 on 45 images"
+    assert write_findings(experiment, tmp_path, "abc", "") is None, "no arm has ended"
+    found = take_tuned(tmp_path, "abc")
+    assert found.settings.by_arm == {"asr+aho": {"reward.alpha": 0.2}, "random": {"random.scale_times": 0.9}}
+    assert found.came_to.random == "28.25, the best of 2 on 45 images"
 
     # And by one that takes them from there.
-    drawn = {arm: [settings] for arm, settings in found.settings.items()}
-    second = replace(experiment, drawn=drawn, taken=found.came_to)
-    (tmp_path / NUMBERS).write_text(json.dumps(tuned_numbers(second, tmp_path / "elsewhere")))
-    assert take_tuned(tmp_path, drawn_people) == found
+    drawn = {arm: [settings] for arm, settings in found.settings.by_arm.items()}
+    second = replace(experiment, drawn=drawn, taken=found.came_to.by_arm)
+    (tmp_path / NUMBERS).write_text(json.dumps(tuned_numbers(second, tmp_path / "elsewhere", "abc")))
+    assert take_tuned(tmp_path, "abc") == found
 
 
-def test_what_cannot_be_taken_is_said(experiment: Experiment, drawn_people: ShardSet, tmp_path: Path):
-    def refusal(content: str, data: ShardSet = drawn_people) -> str:
-        (tmp_path / NUMBERS).write_text(content)
+def test_what_cannot_be_taken_is_said(experiment: Experiment, tmp_path: Path):
+    def refusal(numbers: object, persons: str = "abc") -> str:
+        (tmp_path / NUMBERS).write_text(json.dumps(numbers))
         with pytest.raises(UserError) as refused:
-            take_tuned(tmp_path, data)
+            take_tuned(tmp_path, persons)
         return str(refused.value)
 
     taken = replace(experiment, drawn={arm: draws[:1] for arm, draws in DRAWN.items()}, taken=dict.fromkeys(DRAWN, ""))
-    numbers = tuned_numbers(taken, tmp_path)
-    write_shards(generate_synthetic(60, seed=1, image_px=96), tmp_path / "others", box_px=32, workers=1)
-    assert "on other data" in refusal(json.dumps(numbers), ShardSet.open(tmp_path / "others"))
-    assert "nothing was tuned there" in refusal("{}")
-    assert "invalid json" in refusal("{").lower()
-    assert "tuned.persons" in refusal(json.dumps({"tuned": {"settings": {}}}))
-    assert "tuned.settings" in refusal(json.dumps({"tuned": {**numbers["tuned"], "settings": []}}))
-    del numbers["tuned"]["settings"]["random"]
-    assert "tells of asr+aho" in refusal(json.dumps(numbers))
+    numbers = tuned_numbers(taken, tmp_path, "abc")
+    assert "tuned on other persons (abc, here def)" in refusal(numbers, "def")
+    assert "tells of nothing that was tuned" in refusal({})
+    assert "input should be" in refusal([]).lower()
+    assert "tuned.persons" in refusal({"tuned": {"settings": {}}})
+    assert "tuned.settings: input should be an object" in refusal({"tuned": {**numbers["tuned"], "settings": []}})
+    del numbers["tuned"]["came_to"]["random"]
+    assert "tuned.came_to.random" in refusal(numbers)
 
 
 def test_what_was_tuned_for_the_published_results_can_be_taken(tmp_path: Path):
@@ -85,5 +85,10 @@ def test_what_was_tuned_for_the_published_results_can_be_taken(tmp_path: Path):
     if not root or not Path(root, "lspet").is_dir():
         pytest.skip("ADVPOSE_DATA names no folder with lspet/")
     write_shards(read_lspet(Path(root, "lspet")), tmp_path / "lspet", box_px=32)
-    found = take_tuned(PUBLISHED / "lspet500_wide", ShardSet.open(tmp_path / "lspet"))
-    assert found.settings["asr+aho"]["asr.max_rotation_deg"] == pytest.approx(99.18, abs=0.01)
+    persons = persons_digest(ShardSet.open(tmp_path / "lspet"))
+    published = sorted(PUBLISHED.glob("lspet*/evidence.json"))
+    found = {path.parent.name: take_tuned(path.parent, persons) for path in published if "tuned" in path.read_text()}
+    assert found["lspet500_wide"].settings.joint["asr.max_rotation_deg"] == pytest.approx(99.18, abs=0.01)
+    for tuned in found.values():
+        for arm, settings in tuned.settings.by_arm.items():
+            preset_named("lspet-small").replaced({**ARMS[arm], **settings})
