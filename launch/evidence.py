@@ -175,12 +175,12 @@ def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
 
 
 def _check_settings(arm: str, settings: dict[str, Any], place: Path, config: Config, shards: ShardSet) -> None:
-    for name in filter(decides_stage_one, settings):
-        raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
     try:
         check_config(config.replaced({**ARMS[arm], **settings}), shards)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+    for name in filter(decides_stage_one, settings):
+        raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
 
 
 def _arms(args: argparse.Namespace) -> list[str]:
