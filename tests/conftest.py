@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 
@@ -19,6 +20,10 @@ from ray_advpose.config import Config, config_from_dict
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.synthetic import generate_synthetic
+
+# Whoever else has the machine decides how long an example takes.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_what_is_shifted_off_the_map_occludes_nothing():
     assert lowest[0, 0].tolist() == [[0, 1], [1, 1]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 15), st.floats(-0.5, 0.5, exclude_max=True), st.floats(-0.5, 0.5, exclude_max=True))
 def test_scaling_down_never_occludes_less_than_the_finest_map(cell, x, y):
     drawn = torch.zeros(1, 1, 16, dtype=torch.bool)

@@ -89,7 +89,7 @@ def predictions(draw):
     return [weight / total for weight in weights], [place in places for place in range(k)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(predictions(), st.booleans(), st.floats(0.01, 1), st.floats(0.01, 1), st.one_of(st.none(), st.floats(1.001, 9)))
 def test_targets_are_distributions_that_move_the_right_way(prediction, harder, alpha, beta, cap):
     probability, drawn = prediction

@@ -96,7 +96,7 @@ def test_pictures_are_full_of_detail(people):
         assert len(np.unique(picture)) > 60
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(0, 2**64 - 1), st.integers(64, 400))
 def test_labels_are_inside_the_picture_or_marked_absent(index: int, seed: int, image_px: int):
     person = draw_person(index, seed, image_px)
@@ -159,7 +159,7 @@ def test_upright_figure_has_head_above_hips_above_ankles():
     assert (np.diff(y[order]) > 0.1).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 10**6))
 def test_limbs_are_as_long_on_both_sides_and_have_human_proportions(seed: int):
     rng = np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def test_limbs_are_as_long_on_both_sides_and_have_human_proportions(seed: int):
     assert 0.12 < length("neck", "head_top") < 0.27
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6))
 def test_mirrored_pose_is_the_mirrored_figure(seed: int):
     rng = np.random.default_rng(seed)

@@ -65,7 +65,7 @@ def test_seeds_that_disagree_widen_the_interval():
     assert apart.high - apart.low > 2 * (alike.high - alike.low)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**16), st.floats(0.1, 0.9), st.floats(0.1, 0.9))
 def test_exchanging_the_arms_mirrors_the_gain(seed, first, second):
     ours, theirs = arm(first, persons=40, seed=seed), arm(second, persons=40, seed=seed + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_advpose.pose import geometry
@@ -82,7 +82,6 @@ def test_inside_is_half_open_and_refuses_nan():
     assert geometry.inside(points, 48).tolist() == [[True, True, False, False, False]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(draws, st.integers(40, 55), st.integers(40, 55)), min_size=1, max_size=6))
 def test_warp_moves_a_bright_dot_to_where_its_point_goes(items):
     matrix = matrix_of(*(draw for draw, _, _ in items))

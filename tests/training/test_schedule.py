@@ -43,7 +43,7 @@ def test_positions_of_ten_images_in_batches_of_four():
     assert [position.ends_epoch for position in positions] == [False, False, True, False, True]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(12, 40), st.integers(3, 12), st.integers(1, 4))
 def test_every_image_comes_exactly_once_an_epoch(images, batch, epochs):
     schedule = schedule_of(images, batch, pose=epochs)
@@ -53,7 +53,7 @@ def test_every_image_comes_exactly_once_an_epoch(images, batch, epochs):
         assert sorted(row[epoch * images : (epoch + 1) * images]) == list(range(images))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(12, 60), st.integers(3, 12), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 def test_every_epoch_of_every_stage_ends_once(images, batch, pose, pretrain, joint):
     schedule = schedule_of(images, batch, pose, pretrain, joint)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny_run import make_run, shake
 
@@ -17,7 +17,6 @@ from ray_advpose.training.take_over import bin_mapping, load_member
 COUNTS = st.integers(2, 15)
 
 
-@settings(deadline=None)  # torch's first calls take long
 @given(old=COUNTS, new=COUNTS)
 def test_a_mapping_is_a_mean_that_keeps_order_and_symmetry(old, new):
     matrix = bin_mapping(old, new).double()
@@ -33,7 +32,6 @@ def test_a_mapping_is_a_mean_that_keeps_order_and_symmetry(old, new):
     torch.testing.assert_close(matrix, matrix.flip(0, 1), atol=1e-6, rtol=0)
 
 
-@settings(deadline=None)
 @given(count=COUNTS)
 def test_equal_numbers_change_nothing_and_halving_undoes_doubling(count):
     torch.testing.assert_close(bin_mapping(count, count), torch.eye(count), atol=0, rtol=0)
