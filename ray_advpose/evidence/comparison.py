@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -93,29 +93,27 @@ class Comparison:
     split: str
     arms: dict[int, dict[str, dict[int, ArmRun]]]
     tilt_deg: np.ndarray
+    _gains: dict[tuple[int, str, str, str], Gain | None] = field(default_factory=dict, init=False, repr=False)
 
-    def gain(self, images: int, arm: str, baseline: str, persons: np.ndarray | None = None) -> Gain | None:
+    def gain(self, images: int, arm: str, baseline: str, tilts: str | None = None) -> Gain | None:
         """Return an arm's gain over another, on the seeds both were trained with; None without one.
 
         Args:
             images: Training images.
             arm: Which arm.
             baseline: Over which.
-            persons: (N,) bool, on whom; None for all.
+            tilts: On whom, a group of `by_tilt`; None for all.
         """
-        pairs = self._pairs(images, arm, baseline)
-        if not pairs:
-            return None
-        return paired_gain(
-            [_among(ours.score.relative, persons) for ours, _ in pairs],
-            [_among(theirs.score.relative, persons) for _, theirs in pairs],
-            pairs[0][0].score.threshold,
-        )
 
-    def score_among(self, images: int, arm: str, persons: np.ndarray) -> float:
-        """Return an arm's mean_joint on some of the persons, the mean over its seeds."""
-        runs = list(self.arms[images][arm].values())
-        return _mean_joint([_among(run.score.relative, persons) for run in runs], runs[0].score.threshold)
+        def relative(run: ArmRun) -> np.ndarray:
+            return run.score.relative if tilts is None else run.score.relative[self.by_tilt(images)[tilts]]
+
+        return self._resampled(images, arm, baseline, tilts or "", relative)
+
+    def score_among(self, images: int, arm: str, tilts: str) -> float:
+        """Return an arm's mean_joint on a group of `by_tilt`, the mean over its seeds."""
+        runs, persons = list(self.arms[images][arm].values()), self.by_tilt(images)[tilts]
+        return _mean_joint([run.score.relative[persons] for run in runs], runs[0].score.threshold)
 
     def scored(self, images: int) -> np.ndarray:
         """Return (N,) bool, who is scored at all: persons with a usable normaliser and a joint that counts."""
@@ -132,13 +130,9 @@ class Comparison:
 
     def turned_gain(self, images: int, arm: str, baseline: str) -> Gain | None:
         """Return the same of the mean over all the rotations that `Robustness` is measured at; None if one was not."""
-        pairs = self._pairs(images, arm, baseline)
-        turned = [(ours.robustness.turned, theirs.robustness.turned) for ours, theirs in pairs]
-        known = [(ours, theirs) for ours, theirs in turned if ours is not None and theirs is not None]
-        if not known or len(known) < len(pairs):
+        if any(run.robustness.turned is None for pair in self._pairs(images, arm, baseline) for run in pair):
             return None
-        threshold = pairs[0][0].score.threshold
-        return paired_gain([ours for ours, _ in known], [theirs for _, theirs in known], threshold)
+        return self._resampled(images, arm, baseline, "turned", lambda run: run.robustness.turned)
 
     def turned_score(self, images: int, arm: str) -> float | None:
         """Return an arm's mean_joint over all those rotations; None if a run of it was not measured so."""
@@ -147,6 +141,24 @@ class Comparison:
         if len(turned) < len(runs):
             return None
         return _mean_joint(turned, runs[0].score.threshold)
+
+    def _resampled(
+        self, images: int, arm: str, baseline: str, what: str, relative: Callable[[ArmRun], Any]
+    ) -> Gain | None:
+        """Return the gain in distances that `what` names; resampled once, as tables, figures and numbers tell it."""
+        key = (images, arm, baseline, what)
+        if key not in self._gains:
+            pairs = self._pairs(images, arm, baseline)
+            self._gains[key] = (
+                paired_gain(
+                    [relative(ours) for ours, _ in pairs],
+                    [relative(theirs) for _, theirs in pairs],
+                    pairs[0][0].score.threshold,
+                )
+                if pairs
+                else None
+            )
+        return self._gains[key]
 
     def _pairs(self, images: int, arm: str, baseline: str) -> list[tuple[ArmRun, ArmRun]]:
         ours, theirs = self.arms[images].get(arm, {}), self.arms[images].get(baseline, {})
@@ -169,10 +181,6 @@ class Comparison:
             float(np.mean([steepness(run.robustness.loss["rotation"]) for run in runs])),
             float(np.mean([steepness(run.robustness.accuracy["rotation"]) for run in runs])),
         )
-
-
-def _among(relative: np.ndarray, persons: np.ndarray | None) -> np.ndarray:
-    return relative if persons is None else relative[persons]
 
 
 def _mean_joint(relative: Sequence[np.ndarray], threshold: float) -> float:

@@ -135,7 +135,7 @@ def _bins(history: Sequence[EpochRecord]) -> list[float]:
 
 def _tilts(found: Comparison, images: int) -> dict[str, bytes]:
     groups, arms = found.by_tilt(images), found.arms[images]
-    every = {arm: [found.gain(images, arm, RANDOM, persons) for persons in groups.values()] for arm in arms}
+    every = {arm: [found.gain(images, arm, RANDOM, tilts) for tilts in groups] for arm in arms}
     gains = {arm: [gain for gain in by_tilt if gain is not None and arm != RANDOM] for arm, by_tilt in every.items()}
     labels = [f"{tilts}\n({int(persons.sum())} persons)" for tilts, persons in groups.items()]
     return {"tilts": tilt_figure(labels, gains)} if any(gains.values()) else {}
@@ -164,8 +164,8 @@ def _numbers(found: Comparison) -> dict[str, Any]:
                     "by_tilt": {
                         f"{tilts} degrees": {
                             "persons": int(persons.sum()),
-                            "mean_joint": found.score_among(images, arm, persons),
-                            "gains": gains(images, arm, partial(found.gain, persons=persons)),
+                            "mean_joint": found.score_among(images, arm, tilts),
+                            "gains": gains(images, arm, partial(found.gain, tilts=tilts)),
                         }
                         for tilts, persons in found.by_tilt(images).items()
                     },

@@ -69,8 +69,8 @@ def tilt_table(found: Comparison, images: int) -> str:
     rows = []
     for tilts, persons in groups.items():
         for arm, by_seed in arms.items():
-            score = figure(found.score_among(images, arm, persons))
-            over = _gains(arm, baselines, partial(found.gain, images, arm, persons=persons))
+            score = figure(found.score_among(images, arm, tilts))
+            over = _gains(arm, baselines, partial(found.gain, images, arm, tilts=tilts))
             rows.append([tilts, str(int(persons.sum())), arm, str(len(by_seed)), score, *over])
     told = sum(int(persons.sum()) for persons in groups.values())
     scored = int(found.scored(images).sum())

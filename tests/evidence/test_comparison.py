@@ -130,9 +130,9 @@ def test_gains_by_how_people_lie_are_of_those_people_alone():
         "30 to 120": 24,
         "120 to 180": 34,
     }
-    scores = {tilts: comparison.score_among(100, "asr", persons) for tilts, persons in groups.items()}
+    scores = {tilts: comparison.score_among(100, "asr", tilts) for tilts in groups}
     assert scores == pytest.approx({"0 to 30": 30.0, "30 to 120": 0.0, "120 to 180": 100 * 19 / 34})
-    gains = {tilts: comparison.gain(100, "asr", "random", persons) for tilts, persons in groups.items()}
+    gains = {tilts: comparison.gain(100, "asr", "random", tilts) for tilts in groups}
     assert {tilts: gain and gain.mean for tilts, gain in gains.items()} == pytest.approx(
         {"0 to 30": -20.0, "30 to 120": 0.0, "120 to 180": 100 * 19 / 34}
     )
