@@ -117,7 +117,7 @@ def learning_table(found: Comparison, images: int) -> str:
 
 
 def standing_sentence(random: Mapping[int, ArmRun]) -> str:
-    """Say whether random augmentation had anything left to teach, which learned augmentation needs it not to have."""
+    """Say whether random augmentation had anything left to teach, and how far D knows its training images by heart."""
     found = [standing(run) for run in random.values()]
     dropped = [each.before_drop for each in found if each.before_drop is not None]
     before = f" at {np.mean(dropped):.1f} before the learning rate dropped," if len(dropped) == len(found) else ""
