@@ -66,8 +66,8 @@ UNET_SMALL = LSPET_SMALL.model_copy(
 
 # For photographs on one GPU: two stacks, a lowest map of 4 x 4 as the paper's, stage 1 long enough that random
 # augmentation has little left to teach. LSPET, 3,000 images: about 59 PCK@0.2 on the test part with random
-# augmentation, in a little over four minutes a run when twelve share an H200. Without a cap on a single probability
-# G_ASR came to draw one bin for every image (docs/RESULTS.md).
+# augmentation; on an H200 stage 1 took 190 s with four at a time, stage 3 67 s (both networks: 144 s) with up to
+# twelve. Without a cap on a single probability G_ASR came to draw one bin for every image (docs/RESULTS.md).
 LSPET_GPU = Config(
     preset="lspet-gpu",
     net=PoseNetConfig(stacks=2, channels=128, poolings=3, input_px=128),
