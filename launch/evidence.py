@@ -23,20 +23,30 @@ from ray_advpose.data.identity import persons_digest
 from ray_advpose.data.persons import SPLITS
 from ray_advpose.data.shard_place import shard_place
 from ray_advpose.data.shards import ShardSet
-from ray_advpose.errors import UserError, nearest, run_command
-from ray_advpose.evidence.arms import JOINT, MEANINGS, RANDOM, TUNED
+from ray_advpose.errors import UserError, run_command
+from ray_advpose.evidence.arms import (
+    JOINT,
+    MEANINGS,
+    RANDOM,
+    TUNED,
+    Tuned,
+    kind_of,
+    overrides_of,
+    parse_arms,
+    varied_by,
+)
 from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
 from ray_advpose.evidence.one_run import decides_stage_one
 from ray_advpose.evidence.processes import Place, train_runs
 from ray_advpose.evidence.tuned import NUMBERS, take_tuned
-from ray_advpose.presets import ARMS
 from ray_advpose.search.space import load_space
 
 _SPACES = Path(__file__).parent.parent / "search_spaces"
 _UNFINISHED = 75  # of sysexits.h: try again
 _Draws = dict[str, list[dict[str, Any]]]  # by arm that is tuned
+_TUNED_AS = {JOINT: JOINT, RANDOM: TUNED}  # which arm then has the settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,7 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3, help="of every arm, from run.seed on (default: %(default)s)")
-    parser.add_argument("--arms", metavar="ARM,ARM", help=f"what to compare (default: all): {', '.join(MEANINGS)}")
+    parser.add_argument(
+        "--arms",
+        metavar="ARM,ARM",
+        help=f"what to compare (default: all): {', '.join(MEANINGS)}; a variant is an arm with settings of its own,"
+        " e.g. asr+aho:reward.reward_by=pckh",
+    )
     parser.add_argument(
         "--sizes", metavar="N,N", help="numbers of training images to compare on, in as many steps (default: all)"
     )
@@ -132,7 +147,7 @@ def _experiment(args: argparse.Namespace, config: Config, shards: ShardSet) -> E
     return Experiment(
         config=config.model_dump(),
         fingerprint=shards.fingerprint,
-        arms=_arms(args),
+        arms=_arms(args, config, shards, drawn),
         seeds=seeds,
         sizes=_sizes(args, config, shards.count("train")),
         drawn=drawn,
@@ -159,7 +174,7 @@ def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
                 " beforehand, as draw = 'latin' or 'random' gives them"
             )
         for settings in draws:
-            _check_settings(arm, settings, spaces[arm], config, shards)
+            _check_settings(_TUNED_AS[arm], settings, spaces[arm], config, shards)
     return drawn, {}
 
 
@@ -170,29 +185,33 @@ def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
             raise UserError(f"--{name} {given}: nothing is drawn or tried with --tuned, which takes what was")
     found = take_tuned(args.tuned, persons_digest(shards))
     for arm, settings in found.settings.by_arm.items():
-        _check_settings(arm, settings, args.tuned / NUMBERS, config, shards)
+        _check_settings(_TUNED_AS[arm], settings, args.tuned / NUMBERS, config, shards)
     return {arm: [settings] for arm, settings in found.settings.by_arm.items()}, found.came_to.by_arm
 
 
-def _check_settings(arm: str, settings: dict[str, Any], place: Path, config: Config, shards: ShardSet) -> None:
+def _check_settings(arm: str, settings: dict[str, Any], place: Path | str, config: Config, shards: ShardSet) -> None:
+    changed = overrides_of(arm, Tuned(joint=settings, random=settings))
     try:
-        check_config(config.replaced({**ARMS[arm], **settings}), shards)
+        check_config(config.replaced(changed), shards)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-    for name in filter(decides_stage_one, settings):
-        raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
+    for name in changed:
+        if decides_stage_one(name):
+            raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
+        if name == "stages.joint_epochs":
+            raise UserError(f"{place}: {name} decides how many images D learns from, which is the same for all arms")
 
 
-def _arms(args: argparse.Namespace) -> list[str]:
-    wanted = list(MEANINGS) if args.arms is None else [name.strip() for name in args.arms.split(",")]
-    for name in wanted:
-        if name not in MEANINGS:
-            raise UserError(f"--arms: unknown arm {name!r}{nearest(name, MEANINGS)}; there are {', '.join(MEANINGS)}")
-    if TUNED in wanted and not args.tune and args.tuned is None:
+def _arms(args: argparse.Namespace, config: Config, shards: ShardSet, drawn: _Draws) -> list[str]:
+    wanted = list(MEANINGS) if args.arms is None else parse_arms(args.arms)
+    if TUNED in map(kind_of, wanted) and not args.tune and args.tuned is None:
         if args.arms is not None:
             raise UserError(f"--arms: {TUNED!r} needs --tune, the number of settings to try, or --tuned")
         wanted.remove(TUNED)
-    return [arm for arm in MEANINGS if arm in wanted]
+    for arm in filter(varied_by, wanted):
+        for settings in drawn[RANDOM if kind_of(arm) == TUNED else JOINT] or [{}]:
+            _check_settings(arm, settings, f"--arms {arm}", config, shards)
+    return wanted
 
 
 def _sizes(args: argparse.Namespace, config: Config, whole: int) -> list[int]:

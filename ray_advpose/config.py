@@ -171,15 +171,15 @@ def load_config(path: Path) -> Config:
     return config_from_dict(tree, str(path))
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``reward.alpha=0.3`` into its name and its value, read as YAML."""
+def parse_override(text: str, where: str = "--set") -> tuple[str, Any]:
+    """Split ``reward.alpha=0.3`` into its name and its value, read as YAML; ``where`` it was given goes into errors."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise UserError(f"--set {text!r}: expected FIELD=VALUE")
+        raise UserError(f"{where} {text!r}: expected FIELD=VALUE")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UserError(f"--set {text!r}: cannot read the value {value!r}") from None
+        raise UserError(f"{where} {text!r}: cannot read the value {value!r}") from None
 
 
 def _sentence(error: ValidationError) -> str:

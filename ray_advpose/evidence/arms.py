@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray_advpose.config import Config
+from ray_advpose.config import Config, parse_override
+from ray_advpose.errors import UserError, nearest
 from ray_advpose.presets import ARMS
 
 RANDOM, TUNED, UNIFORM, JOINT = "random", "tuned random", "uniform", "asr+aho"
@@ -22,7 +23,8 @@ MEANINGS = {
     JOINT: "both augmentation networks",
 }
 TAKE_TUNED = (UNIFORM, "asr", "aho", JOINT)
-"""Arms with the settings that were tuned of ``asr+aho``."""
+"""Arms with the settings that were tuned of ``asr+aho``, and so their variants."""
+_WITH = ":"
 
 Kind = Literal["stage 1", "tuning", "arm"]
 
@@ -91,8 +93,50 @@ def arm_runs(base: Config, arms: Sequence[str], seeds: Sequence[int], images: in
     return runs
 
 
+def parse_arms(text: str) -> list[str]:
+    """Split arms at commas and put them in the order of `MEANINGS`, an arm before its variants.
+
+    A variant is an arm with settings of its own, as in ``asr+aho:reward.reward_by=pckh``, or several of them with a
+    colon before each: it is compared with that arm and with the baselines.
+
+    Raises:
+        UserError: There is no such arm, or a setting cannot be read.
+    """
+    wanted = []
+    for name in text.split(","):
+        kind, *settings = (part.strip() for part in name.split(_WITH))
+        if kind not in MEANINGS:
+            raise UserError(f"--arms: unknown arm {kind!r}{nearest(kind, MEANINGS)}; there are {', '.join(MEANINGS)}")
+        for setting in settings:
+            parse_override(setting, "--arms")
+        wanted.append(_WITH.join([kind, *settings]))
+    order = list(MEANINGS)
+    return sorted(dict.fromkeys(wanted), key=lambda arm: (order.index(kind_of(arm)), arm != kind_of(arm)))
+
+
+def kind_of(arm: str) -> str:
+    """Return which of `MEANINGS` an arm is, or is a variant of."""
+    return arm.partition(_WITH)[0]
+
+
+def varied_by(arm: str) -> str | None:
+    """Return the arm that one is a variant of; None if of none."""
+    return kind_of(arm) if _WITH in arm else None
+
+
+def meaning_of(arm: str) -> str:
+    """Say in words what an arm is."""
+    _, *settings = arm.split(_WITH)
+    return f"as {kind_of(arm)}, with {' and '.join(settings)}" if settings else MEANINGS[arm]
+
+
 def overrides_of(arm: str, tuned: Tuned) -> dict[str, Any]:
-    """Return what an arm changes of the common config."""
+    """Return what an arm changes of the common config; `UserError` if a setting of a variant cannot be read."""
+    kind, *settings = arm.split(_WITH)
+    return {**_of_kind(kind, tuned), **dict(parse_override(setting, "--arms") for setting in settings)}
+
+
+def _of_kind(arm: str, tuned: Tuned) -> dict[str, Any]:
     if arm == TUNED:
         return {**ARMS[RANDOM], **tuned.random}
     if arm == UNIFORM:
@@ -101,4 +145,4 @@ def overrides_of(arm: str, tuned: Tuned) -> dict[str, Any]:
 
 
 def _slug(arm: str) -> str:
-    return arm.replace(" ", "-").replace("+", "-")
+    return arm.replace(" ", "-").replace("+", "-").replace(_WITH, "-")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_advpose.evidence.arms import BASELINES, JOINT, MEANINGS, RANDOM, TAKE_TUNED
+from ray_advpose.evidence.arms import BASELINES, JOINT, RANDOM, TAKE_TUNED, meaning_of, varied_by
 from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
 from ray_advpose.evidence.experiment import RUNS, Experiment
 from ray_advpose.evidence.tables import (
@@ -87,7 +87,7 @@ def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
         experiment.drawn[RANDOM]
     )
     tuned_here = " Settings were tuned on this same split." * (found.split == "val" and bool(experiment.drawn[RANDOM]))
-    arms = "".join(f"- **{arm}**: {MEANINGS[arm]}\n" for arm in experiment.arms)
+    arms = "".join(f"- **{arm}**: {meaning_of(arm)}\n" for arm in experiment.arms)
     return (
         f"{machine}. Data of fingerprint {experiment.fingerprint}. Split {found.split!r}, last weights of each run,"
         f" {run.caption}. Runs of a seed share its stage 1 ({base.stages.pose_epochs} epochs), and every run gives D"
@@ -151,8 +151,9 @@ def _sizes(found: Comparison, label: str) -> bytes:
 
 def _numbers(found: Comparison) -> dict[str, Any]:
     def gains(images: int, arm: str, gain_over: Callable[[int, str, str], Gain | None]) -> dict[str, Any]:
-        every = {baseline: gain_over(images, arm, baseline) for baseline in BASELINES if baseline != arm}
-        return {baseline: vars(gain) for baseline, gain in every.items() if gain is not None}
+        others = dict.fromkeys((*BASELINES, varied_by(arm) or RANDOM))
+        every = {other: gain_over(images, arm, other) for other in others if other != arm}
+        return {other: vars(gain) for other, gain in every.items() if gain is not None}
 
     return {
         "split": found.split,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ray_advpose.evidence.arms import BASELINES, RANDOM
+from ray_advpose.evidence.arms import BASELINES, RANDOM, varied_by
 from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, followed_loss, standing
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
@@ -23,13 +23,12 @@ def score_table(found: Comparison, images: int) -> str:
     """Return accuracy by joint and the gains over every baseline."""
     arms = found.arms[images]
     some = next(iter(next(iter(arms.values())).values())).score
-    baselines = [arm for arm in BASELINES if arm in arms]
-    header = ["arm", "seeds", *some.groups, f"mean_joint{some.joints_counted}", *(f"over {arm}" for arm in baselines)]
+    header = ["arm", "seeds", *some.groups, f"mean_joint{some.joints_counted}", *_over(arms)]
     rows = []
     for arm, by_seed in arms.items():
         scores = [run.score for run in by_seed.values()]
         means = np.mean([[*score.groups.values(), score.mean_joint] for score in scores], axis=0)
-        over = _gains(arm, baselines, partial(found.gain, images, arm))
+        over = _gains(arm, arms, partial(found.gain, images, arm))
         rows.append([arm, str(len(scores)), *map(figure, means.tolist()), *over])
     return markdown_table(header, rows)
 
@@ -37,11 +36,10 @@ def score_table(found: Comparison, images: int) -> str:
 def turned_table(found: Comparison, images: int) -> str:
     """Return what turned images come to, and how steep loss and accuracy are over rotation."""
     arms = found.arms[images]
-    baselines = [arm for arm in BASELINES if arm in arms]
     header = [
         "arm",
         "mean_joint, turned",
-        *(f"over {arm}" for arm in baselines),
+        *_over(arms),
         "loss at 60 degrees over upright",
         "accuracy at 60 degrees over upright",
     ]
@@ -49,7 +47,7 @@ def turned_table(found: Comparison, images: int) -> str:
     for arm in arms:
         mean = found.turned_score(images, arm)
         loss, accuracy = found.flatness(images, arm)
-        over = _gains(arm, baselines, partial(found.turned_gain, images, arm))
+        over = _gains(arm, arms, partial(found.turned_gain, images, arm))
         turned = "" if mean is None else figure(mean)
         rows.append([arm, turned, *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
     return (
@@ -64,20 +62,19 @@ def tilt_table(found: Comparison, images: int) -> str:
     arms, groups = found.arms[images], found.by_tilt(images)
     if not groups:
         return ""
-    baselines = [arm for arm in BASELINES if arm in arms]
     header = ["torso from upright, degrees", "persons", "arm", "seeds", "mean_joint"]
     rows = []
     for tilts, persons in groups.items():
         for arm, by_seed in arms.items():
             score = figure(found.score_among(images, arm, tilts))
-            over = _gains(arm, baselines, partial(found.gain, images, arm, tilts=tilts))
+            over = _gains(arm, arms, partial(found.gain, images, arm, tilts=tilts))
             rows.append([tilts, str(int(persons.sum())), arm, str(len(by_seed)), score, *over])
     told = sum(int(persons.sum()) for persons in groups.values())
     scored = int(found.scored(images).sum())
     return (
         f"The pictures as they are, by how the person lies in them: {told} of {scored} scored persons, those with both"
         f" hips and shoulders annotated, in groups of at least {FEWEST_PERSONS}:\n\n"
-        + markdown_table([*header, *(f"over {arm}" for arm in baselines)], rows)
+        + markdown_table([*header, *_over(arms)], rows)
     )
 
 
@@ -164,9 +161,18 @@ def _break_even(config: Mapping[str, Any]) -> str:
     return "the batch's rewarded share" if alpha == beta else f"{beta / alpha:.2f} times the batch's odds of a reward"
 
 
-def _gains(arm: str, baselines: Sequence[str], gain_over: Callable[[str], Gain | None]) -> list[str]:
-    """Return an arm's cells over every baseline, empty where there is no gain to tell."""
-    gains = [gain_over(baseline) if baseline != arm else None for baseline in baselines]
+def _over(arms: Collection[str]) -> list[str]:
+    """Return the headings of an arm's gains: over every baseline and, if there are variants, over what they vary."""
+    header = [f"over {arm}" for arm in BASELINES if arm in arms]
+    return [*header, "over what it varies"] if any(map(varied_by, arms)) else header
+
+
+def _gains(arm: str, arms: Collection[str], gain_over: Callable[[str], Gain | None]) -> list[str]:
+    """Return an arm's cells below `_over`, empty where there is no gain to tell."""
+    others: list[str | None] = [baseline for baseline in BASELINES if baseline in arms]
+    if any(map(varied_by, arms)):
+        others.append(varied_by(arm))
+    gains = [None if other is None or other == arm else gain_over(other) for other in others]
     return ["" if gain is None else str(gain) for gain in gains]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -21,8 +22,14 @@ LINES: tuple[Mapping[str, Any], ...] = (
     {"color": "#000000", "linestyle": ":", "marker": "D"},
     {"color": "#CC79A7", "linestyle": "-", "marker": "v"},
     {"color": "#E69F00", "linestyle": "--", "marker": "P"},
+    {"color": "#0072B2", "linestyle": ":", "marker": "X"},
+    {"color": "#D55E00", "linestyle": "-", "marker": "<"},
+    {"color": "#009E73", "linestyle": "--", "marker": ">"},
+    {"color": "#000000", "linestyle": "-.", "marker": "p"},
+    {"color": "#CC79A7", "linestyle": ":", "marker": "h"},
+    {"color": "#E69F00", "linestyle": "-", "marker": "*"},
 )
-"""Arguments of `Axes.plot`; line style and marker differ wherever the colour does."""
+"""Arguments of `Axes.plot`; line style and marker differ wherever the colour does, and where a colour comes again."""
 
 PREDICTED, MEASURED, BASELINE = "#0072B2", "#D55E00", "#8C8C8C"
 
@@ -43,6 +50,9 @@ _STYLE: Any = {
 }
 _DPI = 200
 _COLOURS = 64
+_LONG_NAME, _NAME_IN = 24, 0.16
+
+Inside = Literal["best", "upper left", "lower right"]
 
 
 @contextmanager
@@ -53,6 +63,24 @@ def chart(height_in: float) -> Iterator[Figure]:
     """
     with matplotlib.rc_context(_STYLE):
         yield Figure(figsize=(WIDTH_IN, height_in))
+
+
+def name_lines(figure: Figure, axes: Axes, inside: Inside | None = None) -> None:
+    """Add the legend of what is drawn on some axes.
+
+    Args:
+        figure: It grows for names too long to stand inside or beside each other.
+        axes: Whose lines have names.
+        inside: Where in the axes; None: above all panels.
+    """
+    handles, names = axes.get_legend_handles_labels()
+    long = any(len(name) > _LONG_NAME for name in names)
+    if inside is not None and not long:
+        axes.legend(loc=inside)
+        return
+    if long:
+        figure.set_figheight(figure.get_figheight() + _NAME_IN * len(names))
+    figure.legend(handles, names, loc="outside upper center", ncols=1 if long else 3)
 
 
 def png(figure: Figure) -> bytes:

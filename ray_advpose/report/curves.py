@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ray_advpose.pose.score import CURVE_THRESHOLDS, Score
-from ray_advpose.report.chart_style import BASELINE, LINES, PREDICTED, chart, png
+from ray_advpose.report.chart_style import BASELINE, LINES, PREDICTED, chart, name_lines, png
 from ray_advpose.report.ranking import TrialOutcome, ranked
 from ray_advpose.training.schedule import Stage
 
@@ -35,7 +35,7 @@ def threshold_figure(scores: Mapping[str, Sequence[Score]]) -> bytes:
         axes.set_ylabel("joints found, %")
         axes.set_xlim(0, some.threshold * 1.02)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="upper left")
+        name_lines(figure, axes, inside="upper left")
         return png(figure)
 
 

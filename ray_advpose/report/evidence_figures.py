@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ray_advpose.pose.gain import Gain
-from ray_advpose.report.chart_style import BASELINE, LINES, chart, png
+from ray_advpose.report.chart_style import BASELINE, LINES, chart, name_lines, png
 from ray_advpose.training.history import EpochRecord
 from ray_advpose.training.schedule import Stage
 
@@ -35,7 +35,7 @@ def robustness_figure(
                 axes.plot(places, by_change[change], label=arm, **style)
             axes.set_xlabel(_AXES[change])
             axes.set_ylabel(label)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        name_lines(figure, panels[0])
         return png(figure)
 
 
@@ -51,14 +51,14 @@ def tilt_figure(groups: Sequence[str], gains: Mapping[str, Sequence[Gain]]) -> b
         axes.axhline(0, color=BASELINE, linewidth=0.8, linestyle=":")
         for number, ((arm, by_group), style) in enumerate(zip(gains.items(), LINES, strict=False)):
             if by_group:
-                places = np.arange(len(groups)) + 0.13 * (number - len(gains) / 2)
+                places = np.arange(len(groups)) + min(0.13, 0.8 / len(gains)) * (number - len(gains) / 2)
                 low, high = ([getattr(gain, end) for gain in by_group] for end in ("low", "high"))
                 axes.vlines(places, low, high, color=style["color"], linewidth=0.9)
                 axes.plot(places, [gain.mean for gain in by_group], label=arm, **{**style, "linestyle": "none"})
         axes.set_xticks(range(len(groups)), groups)
         axes.set_xlabel("torso from upright, degrees")
         axes.set_ylabel("points over random")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        name_lines(figure, axes)
         return png(figure)
 
 
@@ -82,7 +82,7 @@ def size_figure(scores: Mapping[str, Mapping[int, Sequence[float]]], label: str)
         axes.minorticks_off()
         axes.set_xlabel("training images")
         axes.set_ylabel(label)
-        axes.legend()
+        name_lines(figure, axes, inside="best")
         return png(figure)
 
 
@@ -105,5 +105,5 @@ def training_figure(histories: Mapping[str, Sequence[Sequence[EpochRecord]]], la
             axes.axvline(begins, color="#8C8C8C", linewidth=0.8, linestyle=":")
         axes.set_xlabel("epochs of stages 1 and 3; dotted: stage 3 begins")
         axes.set_ylabel(label)
-        axes.legend(loc="lower right")
+        name_lines(figure, axes, inside="lower right")
         return png(figure)

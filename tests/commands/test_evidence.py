@@ -140,6 +140,16 @@ def _of(folder: Path) -> list[int]:
     [
         (("--arms", "randm"), "unknown arm 'randm' (did you mean 'random'?)"),
         (("--arms", "tuned random"), "'tuned random' needs --tune"),
+        (("--arms", "aho:aho.cells=1"), "--arms aho:aho.cells=1: override: unknown field 'aho.cells'"),
+        (
+            ("--arms", "aho:loss.target_sigma_px=2"),
+            "loss.target_sigma_px decides stage 1, which all runs of a seed share",
+        ),
+        (
+            ("--arms", "asr:asr.max_scale_log2=0.8", "--tune", "1"),
+            "--arms asr:asr.max_scale_log2=0.8: asr.max_scale_log2 with",
+        ),
+        (("--arms", "aho:stages.joint_epochs=9"), "stages.joint_epochs decides how many images D learns from"),
         (("--sizes", "many"), "--sizes many: expected numbers"),
         (("--sizes", "121"), "--sizes 121: expected from 12, a batch, to 120"),
         (("--sizes", "5"), "--sizes 5: expected from 12"),
@@ -183,16 +193,22 @@ def test_two_do_not_train_in_one_folder(people, refused, tmp_path):
 
 def test_arms_and_seeds_may_be_added_but_nothing_else_changed(people, refused, tmp_path):
     command = ("--data", people, *FIELDS, "--parallel", "2", "--out", "found")
-    one, more = ("--arms", "random", "--seeds", "1"), ("--arms", "random,aho", "--seeds", "2")
+    variant = "aho:reward.reward_by=pckh:reward.probability_cap=2"
+    one, more = ("--arms", "random", "--seeds", "1"), ("--arms", f"random,aho,{variant}", "--seeds", "2")
     code, output = run("evidence.py", *command, *one, cwd=tmp_path)
     assert code == 0, output
     before = of_folder(tmp_path / "found")
     code, output = run("evidence.py", *command, *more, cwd=tmp_path)
     assert code == 0, output
     after = of_folder(tmp_path / "found")
-    assert len(after) == 4 * len(before)
+    assert len(after) == 6 * len(before)
     assert before.items() <= after.items()
     arms = json.loads((tmp_path / "found" / "evidence.json").read_text())["sizes"]["120"]
-    assert {arm: list(found["seeds"]) for arm, found in arms.items()} == {"random": ["0", "1"], "aho": ["0", "1"]}
+    assert list(arms) == ["random", "aho", variant]
+    assert all(list(found["seeds"]) == ["0", "1"] for found in arms.values())
+    assert arms[variant]["gains"].keys() == {"random", "aho"}
+    page = (tmp_path / "found" / "evidence.md").read_text()
+    assert f"- **{variant}**: as aho, with reward.reward_by=pckh and reward.probability_cap=2" in page
+    assert page.count("over what it varies") == 2  # too few people to tell them by how they lie
     assert "begun with other arms; name another --out" in refused("evidence.py", *command, *one)
     assert "begun with other config" in refused("evidence.py", *command, *more, "--set", "optim.joint_lr=0.001")

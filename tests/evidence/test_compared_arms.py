@@ -4,7 +4,20 @@ import pytest
 import torch
 
 from ray_advpose.config import Config
-from ray_advpose.evidence.arms import MEANINGS, RANDOM, TUNED, Tuned, arm_runs, overrides_of, stage_one, tuning_runs
+from ray_advpose.errors import UserError
+from ray_advpose.evidence.arms import (
+    MEANINGS,
+    RANDOM,
+    TUNED,
+    Tuned,
+    arm_runs,
+    meaning_of,
+    overrides_of,
+    parse_arms,
+    stage_one,
+    tuning_runs,
+    varied_by,
+)
 from ray_advpose.training.schedule import Stage, make_schedule
 from ray_advpose.training.state import make_state
 
@@ -63,3 +76,25 @@ def test_both_kinds_are_tuned_equally_often_on_a_seed_of_their_own(base: Config)
     assert runs[1].config.reward.alpha == 0.2
     assert runs[2].config.random.rotation_times == 1.5
     assert {run.config.run.seed for run in runs} == {1000}
+
+
+def test_a_variant_is_its_arm_but_for_its_settings(base: Config):
+    variant = "asr+aho:reward.reward_by=pckh:reward.alpha=0.3"
+    config = base.replaced(overrides_of(variant, FOUND))
+    assert (config.reward.reward_by, config.reward.alpha) == ("pckh", 0.3)
+    as_it_is = base.replaced(overrides_of("asr+aho", FOUND))
+    assert config.replaced({"reward.reward_by": "loss", "reward.alpha": 0.9}) == as_it_is
+    assert (varied_by(variant), varied_by("asr+aho")) == ("asr+aho", None)
+    assert meaning_of(variant) == "as asr+aho, with reward.reward_by=pckh and reward.alpha=0.3"
+    names = [run.name for run in arm_runs(base, ["asr+aho", variant, f"{variant}1"], [0], 45, FOUND)]
+    assert len(set(names)) == 3
+    assert not any(mark in name for name in names for mark in ":/ ")
+
+
+def test_arms_come_in_one_order_with_their_variants_behind_them():
+    wanted = parse_arms("asr+aho: aho.max_cells=1 , uniform:asr.enabled=false,asr+aho,random,asr+aho:aho.max_cells=1")
+    assert wanted == ["random", "uniform:asr.enabled=false", "asr+aho", "asr+aho:aho.max_cells=1"]
+    with pytest.raises(UserError, match=r"unknown arm 'asr\+ahoo' \(did you mean 'asr\+aho'"):
+        parse_arms("random,asr+ahoo:aho.max_cells=1")
+    with pytest.raises(UserError, match=r"--arms 'aho\.max_cells': expected FIELD=VALUE"):
+        parse_arms("aho:aho.max_cells")
