@@ -8,7 +8,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from ray_advpose.arguments import add_config_arguments, chosen_config
 from ray_advpose.cluster.run_card import alone_in
 from ray_advpose.config import Config
-from ray_advpose.data.checks import check_config, check_data
+from ray_advpose.data.checks import check_data
 from ray_advpose.data.embedded import embedded_data
 from ray_advpose.data.identity import persons_digest
 from ray_advpose.data.persons import SPLITS
@@ -31,22 +31,20 @@ from ray_advpose.evidence.arms import (
     TUNED,
     Tuned,
     kind_of,
-    overrides_of,
     parse_arms,
     varied_by,
 )
 from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
-from ray_advpose.evidence.one_run import decides_stage_one
 from ray_advpose.evidence.processes import Place, train_runs
+from ray_advpose.evidence.terms import check_settings, check_variants
 from ray_advpose.evidence.tuned import NUMBERS, take_tuned
 from ray_advpose.search.space import load_space
 
 _SPACES = Path(__file__).parent.parent / "search_spaces"
 _UNFINISHED = 75  # of sysexits.h: try again
 _Draws = dict[str, list[dict[str, Any]]]  # by arm that is tuned
-_TUNED_AS = {JOINT: JOINT, RANDOM: TUNED}  # which arm then has the settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -173,8 +171,7 @@ def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
                 f"{spaces[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
                 " beforehand, as draw = 'latin' or 'random' gives them"
             )
-        for settings in draws:
-            _check_settings(_TUNED_AS[arm], settings, spaces[arm], config, shards)
+    _check_drawn(drawn, lambda arm: spaces[arm], config, shards)
     return drawn, {}
 
 
@@ -184,22 +181,16 @@ def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
         if given:
             raise UserError(f"--{name} {given}: nothing is drawn or tried with --tuned, which takes what was")
     found = take_tuned(args.tuned, persons_digest(shards))
-    for arm, settings in found.settings.by_arm.items():
-        _check_settings(_TUNED_AS[arm], settings, args.tuned / NUMBERS, config, shards)
-    return {arm: [settings] for arm, settings in found.settings.by_arm.items()}, found.came_to.by_arm
+    drawn = {arm: [settings] for arm, settings in found.settings.by_arm.items()}
+    _check_drawn(drawn, lambda arm: args.tuned / NUMBERS, config, shards)
+    return drawn, found.came_to.by_arm
 
 
-def _check_settings(arm: str, settings: dict[str, Any], place: Path | str, config: Config, shards: ShardSet) -> None:
-    changed = overrides_of(arm, Tuned(joint=settings, random=settings))
-    try:
-        check_config(config.replaced(changed), shards)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
-    for name in changed:
-        if decides_stage_one(name):
-            raise UserError(f"{place}: {name} decides stage 1, which all runs of a seed share")
-        if name == "stages.joint_epochs":
-            raise UserError(f"{place}: {name} decides how many images D learns from, which is the same for all arms")
+def _check_drawn(drawn: _Draws, source: Callable[[str], Path], config: Config, shards: ShardSet) -> None:
+    for settings in drawn[JOINT]:
+        check_settings(JOINT, Tuned(joint=settings, random={}), str(source(JOINT)), config, shards)
+    for settings in drawn[RANDOM]:
+        check_settings(TUNED, Tuned(joint={}, random=settings), str(source(RANDOM)), config, shards)
 
 
 def _arms(args: argparse.Namespace, config: Config, shards: ShardSet, drawn: _Draws) -> list[str]:
@@ -208,9 +199,12 @@ def _arms(args: argparse.Namespace, config: Config, shards: ShardSet, drawn: _Dr
         if args.arms is not None:
             raise UserError(f"--arms: {TUNED!r} needs --tune, the number of settings to try, or --tuned")
         wanted.remove(TUNED)
-    for arm in filter(varied_by, wanted):
-        for settings in drawn[RANDOM if kind_of(arm) == TUNED else JOINT] or [{}]:
-            _check_settings(arm, settings, f"--arms {arm}", config, shards)
+    # What tuning will find best is not known yet.
+    possible = [Tuned(*pair) for pair in zip(drawn[JOINT], drawn[RANDOM], strict=True)] or [Tuned({}, {})]
+    for tuned in possible:
+        for arm in filter(varied_by, wanted):
+            check_settings(arm, tuned, f"--arms {arm}", config, shards)
+        check_variants(wanted, tuned, config)
     return wanted
 
 

@@ -178,7 +178,7 @@ def parse_override(text: str, where: str = "--set") -> tuple[str, Any]:
         raise UserError(f"{where} {text!r}: expected FIELD=VALUE")
     try:
         return name, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # the latter for what looks like a date and is none
         raise UserError(f"{where} {text!r}: cannot read the value {value!r}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,7 @@ MEANINGS = {
 TAKE_TUNED = (UNIFORM, "asr", "aho", JOINT)
 """Arms with the settings that were tuned of ``asr+aho``, and so their variants."""
 _WITH = ":"
+_IN_A_NAME, _LONGEST = re.compile(r"[A-Za-z0-9._=+-]+"), 200
 
 Kind = Literal["stage 1", "tuning", "arm"]
 
@@ -100,16 +102,25 @@ def parse_arms(text: str) -> list[str]:
     colon before each: it is compared with that arm and with the baselines.
 
     Raises:
-        UserError: There is no such arm, or a setting cannot be read.
+        UserError: There is no such arm, or a setting cannot be read or has no place in a folder's name.
     """
     wanted = []
     for name in text.split(","):
         kind, *settings = (part.strip() for part in name.split(_WITH))
         if kind not in MEANINGS:
-            raise UserError(f"--arms: unknown arm {kind!r}{nearest(kind, MEANINGS)}; there are {', '.join(MEANINGS)}")
-        for setting in settings:
-            parse_override(setting, "--arms")
-        wanted.append(_WITH.join([kind, *settings]))
+            hint = "; settings of a variant have a colon before each" if "=" in kind else ""
+            there = f"{nearest(kind, MEANINGS)}; there are {', '.join(MEANINGS)}"
+            raise UserError(f"--arms: unknown arm {kind!r}{hint or there}")
+        arm = _WITH.join([kind, *settings])
+        fields = [parse_override(setting, f"--arms {name.strip()}")[0] for setting in settings]
+        if len(set(fields)) < len(fields):
+            raise UserError(f"--arms {arm}: a field is given twice")
+        if not all(map(_IN_A_NAME.fullmatch, settings)) or len(arm) > _LONGEST:
+            raise UserError(
+                f"--arms {arm}: names a folder, for which it is too long (more than {_LONGEST}) or has characters"
+                " other than letters, digits and ._=+-"
+            )
+        wanted.append(arm)
     order = list(MEANINGS)
     return sorted(dict.fromkeys(wanted), key=lambda arm: (order.index(kind_of(arm)), arm != kind_of(arm)))
 
@@ -131,9 +142,9 @@ def meaning_of(arm: str) -> str:
 
 
 def overrides_of(arm: str, tuned: Tuned) -> dict[str, Any]:
-    """Return what an arm changes of the common config; `UserError` if a setting of a variant cannot be read."""
+    """Return what an arm, as `parse_arms` has it, changes of the common config."""
     kind, *settings = arm.split(_WITH)
-    return {**_of_kind(kind, tuned), **dict(parse_override(setting, "--arms") for setting in settings)}
+    return {**_of_kind(kind, tuned), **dict(map(parse_override, settings))}
 
 
 def _of_kind(arm: str, tuned: Tuned) -> dict[str, Any]:
@@ -145,4 +156,5 @@ def _of_kind(arm: str, tuned: Tuned) -> dict[str, Any]:
 
 
 def _slug(arm: str) -> str:
-    return arm.replace(" ", "-").replace("+", "-").replace(_WITH, "-")
+    kind, *settings = arm.split(_WITH)
+    return "-".join([kind.replace(" ", "-").replace("+", "-"), *settings])

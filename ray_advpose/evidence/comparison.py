@@ -249,9 +249,11 @@ def headline(comparison: Comparison, images: int) -> str | None:
     gain = comparison.gain(images, JOINT, baseline)
     if gain is None:
         return None
+    there = [arm for arm in BASELINES if arm in comparison.arms[images]]
+    best = f", the best of {', '.join(there)}" if len(there) > 1 else ""
     verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not to be told apart"
     return (
-        f"{images:,} training images: {JOINT} against the best baseline, {baseline!r}: {gain} points of mean_joint,"
+        f"{images:,} training images: {JOINT} against {baseline!r}{best}: {gain} points of mean_joint,"
         f" {verdict}{' for this seed alone' if len(gain.by_seed) == 1 else ''};"
         f" by seed {' '.join(f'{each:+.2f}' for each in gain.by_seed)}."
     )

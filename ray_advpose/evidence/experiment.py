@@ -29,7 +29,7 @@ class Experiment:
     Attributes:
         config: What all runs have in common.
         fingerprint: Of the data.
-        arms: What is compared, in the order of `MEANINGS`.
+        arms: What is compared, in the order of `MEANINGS`, variants behind their arm.
         seeds: Of every arm.
         sizes: Numbers of training images, the largest first, which is tuned on; on fewer a run takes as many steps.
         drawn: Settings to tune ``asr+aho`` and random augmentation by, equally many of each; may be empty.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_advpose.evidence.arms import BASELINES, JOINT, RANDOM, TAKE_TUNED, meaning_of, varied_by
+from ray_advpose.evidence.arms import BASELINES, JOINT, RANDOM, TAKE_TUNED, kind_of, meaning_of
 from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
 from ray_advpose.evidence.experiment import RUNS, Experiment
 from ray_advpose.evidence.tables import (
@@ -83,8 +83,9 @@ def write_findings(experiment: Experiment, output: Path, persons: str, machine: 
 def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
     run = next(iter(next(iter(next(iter(found.arms.values())).values())).values()))
     base = experiment.base
-    took = f" {', '.join(TAKE_TUNED)} have what was tuned of {JOINT}, its ranges of random augmentation too." * bool(
-        experiment.drawn[RANDOM]
+    took = (
+        f" {', '.join(TAKE_TUNED)} and variants of them have what was tuned of {JOINT}, its ranges of random"
+        " augmentation too." * bool(experiment.drawn[RANDOM])
     )
     tuned_here = " Settings were tuned on this same split." * (found.split == "val" and bool(experiment.drawn[RANDOM]))
     arms = "".join(f"- **{arm}**: {meaning_of(arm)}\n" for arm in experiment.arms)
@@ -151,7 +152,7 @@ def _sizes(found: Comparison, label: str) -> bytes:
 
 def _numbers(found: Comparison) -> dict[str, Any]:
     def gains(images: int, arm: str, gain_over: Callable[[int, str, str], Gain | None]) -> dict[str, Any]:
-        others = dict.fromkeys((*BASELINES, varied_by(arm) or RANDOM))
+        others = dict.fromkeys((*BASELINES, kind_of(arm)))
         every = {other: gain_over(images, arm, other) for other in others if other != arm}
         return {other: vars(gain) for other, gain in every.items() if gain is not None}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_advpose.evidence.arms import BASELINES, RANDOM, varied_by
+from ray_advpose.evidence.arms import BASELINES, RANDOM, kind_of, varied_by
 from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, followed_loss, standing
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
@@ -164,15 +164,15 @@ def _break_even(config: Mapping[str, Any]) -> str:
 def _over(arms: Collection[str]) -> list[str]:
     """Return the headings of an arm's gains: over every baseline and, if there are variants, over what they vary."""
     header = [f"over {arm}" for arm in BASELINES if arm in arms]
-    return [*header, "over what it varies"] if any(map(varied_by, arms)) else header
+    return [*header, "over the arm it varies"] if any(map(varied_by, arms)) else header
 
 
 def _gains(arm: str, arms: Collection[str], gain_over: Callable[[str], Gain | None]) -> list[str]:
     """Return an arm's cells below `_over`, empty where there is no gain to tell."""
-    others: list[str | None] = [baseline for baseline in BASELINES if baseline in arms]
+    others = [baseline for baseline in BASELINES if baseline in arms]
     if any(map(varied_by, arms)):
-        others.append(varied_by(arm))
-    gains = [None if other is None or other == arm else gain_over(other) for other in others]
+        others.append(kind_of(arm))
+    gains = [None if other == arm else gain_over(other) for other in others]
     return ["" if gain is None else str(gain) for gain in gains]
 
 

@@ -29,7 +29,7 @@ LINES: tuple[Mapping[str, Any], ...] = (
     {"color": "#CC79A7", "linestyle": ":", "marker": "h"},
     {"color": "#E69F00", "linestyle": "-", "marker": "*"},
 )
-"""Arguments of `Axes.plot`; line style and marker differ wherever the colour does, and where a colour comes again."""
+"""Arguments of `Axes.plot`; no two have the same marker, or the same colour and line style."""
 
 PREDICTED, MEASURED, BASELINE = "#0072B2", "#D55E00", "#8C8C8C"
 
@@ -50,7 +50,8 @@ _STYLE: Any = {
 }
 _DPI = 200
 _COLOURS = 64
-_LONG_NAME, _NAME_IN = 24, 0.16
+_IN_THREE, _IN_AXES, _IN_WIDTH = 15, 24, 55  # letters of the longest name that has room
+_NAME_IN = 0.16
 
 Inside = Literal["best", "upper left", "lower right"]
 
@@ -74,13 +75,16 @@ def name_lines(figure: Figure, axes: Axes, inside: Inside | None = None) -> None
         inside: Where in the axes; None: above all panels.
     """
     handles, names = axes.get_legend_handles_labels()
-    long = any(len(name) > _LONG_NAME for name in names)
-    if inside is not None and not long:
+    longest = max(map(len, names))
+    if inside is not None and longest <= _IN_AXES:
         axes.legend(loc=inside)
-        return
-    if long:
-        figure.set_figheight(figure.get_figheight() + _NAME_IN * len(names))
-    figure.legend(handles, names, loc="outside upper center", ncols=1 if long else 3)
+    elif longest <= _IN_THREE:
+        figure.legend(handles, names, loc="outside upper center", ncols=3)
+    else:
+        names = [name.replace(":", ":\n  ") if len(name) > _IN_WIDTH else name for name in names]
+        lines = sum(name.count("\n") + 1 for name in names)
+        figure.set_figheight(figure.get_figheight() + _NAME_IN * lines)
+        figure.legend(handles, names, loc="outside upper center", ncols=1)
 
 
 def png(figure: Figure) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def threshold_figure(scores: Mapping[str, Sequence[Score]]) -> bytes:
     shown = some.threshold + 1e-9 >= CURVE_THRESHOLDS
     with chart(height_in=2.9) as figure:
         axes = figure.subplots()
-        for (name, by_seed), style in zip(scores.items(), LINES, strict=False):
+        for (name, by_seed), style in zip(scores.items(), cycle(LINES), strict=False):
             curve = np.mean([score.curve for score in by_seed], axis=0)
             axes.plot(
                 CURVE_THRESHOLDS[shown], curve[shown], label=name, markevery=max(1, int(shown.sum()) // 8), **style
@@ -51,7 +52,7 @@ def score_figure(outcomes: Sequence[TrialOutcome], score_name: str) -> bytes:
         axes = figure.subplots()
         for outcome in in_order[_NAMED:][:_FAINT_LINES]:
             axes.plot(*_steps_and_scores(outcome), color=BASELINE, linewidth=0.8, alpha=0.6)
-        for outcome, style in zip(in_order[:_NAMED], LINES, strict=False):
+        for outcome, style in zip(in_order[:_NAMED], cycle(LINES), strict=False):
             axes.plot(*_steps_and_scores(outcome), label=outcome.trial_id, **style)
         starts = {
             before.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def robustness_figure(
     with chart(height_in=6.6) as figure:
         panels = figure.subplots(len(values), 1)
         for axes, (change, places) in zip(panels, values.items(), strict=True):
-            for (arm, by_change), style in zip(curves.items(), LINES, strict=False):
+            for (arm, by_change), style in zip(curves.items(), cycle(LINES), strict=False):
                 axes.plot(places, by_change[change], label=arm, **style)
             axes.set_xlabel(_AXES[change])
             axes.set_ylabel(label)
@@ -49,7 +50,7 @@ def tilt_figure(groups: Sequence[str], gains: Mapping[str, Sequence[Gain]]) -> b
     with chart(height_in=2.9) as figure:
         axes = figure.subplots()
         axes.axhline(0, color=BASELINE, linewidth=0.8, linestyle=":")
-        for number, ((arm, by_group), style) in enumerate(zip(gains.items(), LINES, strict=False)):
+        for number, ((arm, by_group), style) in enumerate(zip(gains.items(), cycle(LINES), strict=False)):
             if by_group:
                 places = np.arange(len(groups)) + min(0.13, 0.8 / len(gains)) * (number - len(gains) / 2)
                 low, high = ([getattr(gain, end) for gain in by_group] for end in ("low", "high"))
@@ -71,7 +72,7 @@ def size_figure(scores: Mapping[str, Mapping[int, Sequence[float]]], label: str)
     """
     with chart(height_in=2.9) as figure:
         axes = figure.subplots()
-        for (arm, by_size), style in zip(scores.items(), LINES, strict=False):
+        for (arm, by_size), style in zip(scores.items(), cycle(LINES), strict=False):
             sizes = sorted(by_size)
             axes.plot(sizes, [np.mean(by_size[size]) for size in sizes], label=arm, **style)
             for size in sizes:
@@ -96,7 +97,7 @@ def training_figure(histories: Mapping[str, Sequence[Sequence[EpochRecord]]], la
     with chart(height_in=2.9) as figure:
         axes = figure.subplots()
         begins = None
-        for (arm, by_seed), style in zip(histories.items(), LINES, strict=False):
+        for (arm, by_seed), style in zip(histories.items(), cycle(LINES), strict=False):
             trained = [[each for each in history if each.stage != Stage.PRETRAIN.label] for history in by_seed]
             scores = np.mean([[each.metric for each in history] for history in trained], axis=0)
             begins = sum(each.stage == Stage.POSE.label for each in trained[0])

@@ -75,7 +75,7 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     (tmp_path / "found" / "evidence.json").write_text(json.dumps(numbers))
     code, output = run("evidence.py", "--data", people, *FIELDS, *ARMS, *other, cwd=tmp_path)
     assert code == 2, output
-    assert "found/evidence.json: override: unknown field 'random.scale'" in output
+    assert "found/evidence.json: unknown field 'random.scale'" in output
     assert not (tmp_path / "more").exists()
 
 
@@ -140,7 +140,7 @@ def _of(folder: Path) -> list[int]:
     [
         (("--arms", "randm"), "unknown arm 'randm' (did you mean 'random'?)"),
         (("--arms", "tuned random"), "'tuned random' needs --tune"),
-        (("--arms", "aho:aho.cells=1"), "--arms aho:aho.cells=1: override: unknown field 'aho.cells'"),
+        (("--arms", "aho:aho.cells=1"), "--arms aho:aho.cells=1: unknown field 'aho.cells'"),
         (
             ("--arms", "aho:loss.target_sigma_px=2"),
             "loss.target_sigma_px decides stage 1, which all runs of a seed share",
@@ -149,6 +149,18 @@ def _of(folder: Path) -> list[int]:
             ("--arms", "asr:asr.max_scale_log2=0.8", "--tune", "1"),
             "--arms asr:asr.max_scale_log2=0.8: asr.max_scale_log2 with",
         ),
+        (("--arms", "aho:"), "--arms aho: '': expected FIELD=VALUE"),
+        (("--arms", "aho,aho:reward.alpha=2020-13-45"), "cannot read the value '2020-13-45'"),
+        (("--arms", "aho,aho:reward.alpha=0.3,reward.beta=1"), "settings of a variant have a colon before each"),
+        (("--arms", "aho,aho:reward.alpha=0.3:reward.alpha=0.4"), "a field is given twice"),
+        (("--arms", "aho,aho:preset=a/../b"), "names a folder"),
+        (("--arms", "random,aho:reward.alpha=0.3"), "--arms aho:reward.alpha=0.3: is compared with 'aho', which"),
+        (("--arms", "aho,aho:reward.alpha=0.2"), "--arms aho:reward.alpha=0.2: trains as 'aho' does"),
+        (("--arms", "aho,aho:reward.alpha=0.3,aho:reward.alpha=0.30"), "=0.3: trains as 'aho:reward.alpha=0.30' does"),
+        (("--arms", "uniform,uniform:reward.alpha=0.3"), "trains as 'uniform' does"),
+        (("--arms", "aho,aho:asr.scale_bins=5"), "trains as 'aho' does"),
+        (("--arms", "asr,asr+aho,asr:aho.enabled=true"), "trains as"),
+        (("--arms", "tuned random,tuned random:random.scale_times=1"), "'tuned random' needs --tune"),
         (("--arms", "aho:stages.joint_epochs=9"), "stages.joint_epochs decides how many images D learns from"),
         (("--sizes", "many"), "--sizes many: expected numbers"),
         (("--sizes", "121"), "--sizes 121: expected from 12, a batch, to 120"),
@@ -209,6 +221,6 @@ def test_arms_and_seeds_may_be_added_but_nothing_else_changed(people, refused, t
     assert arms[variant]["gains"].keys() == {"random", "aho"}
     page = (tmp_path / "found" / "evidence.md").read_text()
     assert f"- **{variant}**: as aho, with reward.reward_by=pckh and reward.probability_cap=2" in page
-    assert page.count("over what it varies") == 2  # too few people to tell them by how they lie
+    assert page.count("over the arm it varies") == 2  # too few people to tell them by how they lie
     assert "begun with other arms; name another --out" in refused("evidence.py", *command, *one)
     assert "begun with other config" in refused("evidence.py", *command, *more, "--set", "optim.joint_lr=0.001")

@@ -96,5 +96,11 @@ def test_arms_come_in_one_order_with_their_variants_behind_them():
     assert wanted == ["random", "uniform:asr.enabled=false", "asr+aho", "asr+aho:aho.max_cells=1"]
     with pytest.raises(UserError, match=r"unknown arm 'asr\+ahoo' \(did you mean 'asr\+aho'"):
         parse_arms("random,asr+ahoo:aho.max_cells=1")
-    with pytest.raises(UserError, match=r"--arms 'aho\.max_cells': expected FIELD=VALUE"):
+    with pytest.raises(UserError, match=r"--arms aho:aho\.max_cells 'aho\.max_cells': expected FIELD=VALUE"):
         parse_arms("aho:aho.max_cells")
+
+
+def test_no_two_arms_share_a_folder(base: Config):
+    arms = parse_arms("asr,asr:asr.max_rotation_deg=1e+1,asr:asr.max_rotation_deg=1e-1,asr+aho,aho:aho.max_cells=1")
+    names = [run.name for run in arm_runs(base, arms, [0, 1], 45, FOUND)]
+    assert len(set(names)) == len(names) == 10

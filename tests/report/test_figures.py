@@ -7,6 +7,7 @@ import pytest
 from ray_advpose.pose.metrics import score
 from ray_advpose.pose.skeleton import LSP
 from ray_advpose.report.changes import largest_changes
+from ray_advpose.report.chart_style import LINES, chart, name_lines
 from ray_advpose.report.curves import score_figure, threshold_figure
 from ray_advpose.report.distribution_figure import (
     CELLS,
@@ -151,3 +152,32 @@ def test_lanes_are_for_those_that_copied(monkeypatch):
     lanes = population_figure._lanes([*many, part(99, 20, 30, 0.2, donor=77)])
     assert len(lanes) == 40
     assert {77, 99} <= lanes.keys()
+
+
+@pytest.mark.parametrize("inside", [None, "best"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("random", "tuned random", "uniform", "asr", "aho", "asr+aho"),
+        ("random", "aho", "aho:aho.max_cells=1"),
+        ("random", "tuned random", "uniform", "asr+aho", "asr+aho:reward.alpha=0.3"),
+        ("asr+aho", "asr+aho:reward.reward_by=pckh:aho.max_cells=1:optim.joint_lr=0.001"),
+    ],
+)
+def test_names_of_lines_have_room(names, inside):
+    with chart(height_in=2.9) as figure:
+        axes = figure.subplots()
+        for name, style in zip(names, LINES, strict=False):
+            axes.plot([0, 1], [0, 1], label=name, **style)
+        name_lines(figure, axes, inside)
+        figure.draw_without_rendering()
+        (legend,) = figure.legends or [axes.get_legend()]
+        box = legend.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+        assert axes.get_window_extent().height > 1.7 * figure.dpi
+
+
+def test_no_two_lines_look_alike():
+    for keys in (("marker",), ("color", "linestyle")):
+        assert len({tuple(line[key] for key in keys) for line in LINES}) == len(LINES)
