@@ -8,7 +8,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def _drawn(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
                 f"{spaces[arm]} gives {len(draws)} settings where --tune asks for {args.tune}; evidence needs them all"
                 " beforehand, as draw = 'latin' or 'random' gives them"
             )
-    _check_drawn(drawn, lambda arm: spaces[arm], config, shards)
+    _check_drawn(drawn, spaces, config, shards)
     return drawn, {}
 
 
@@ -182,15 +182,15 @@ def _taken(args: argparse.Namespace, config: Config, shards: ShardSet) -> tuple[
             raise UserError(f"--{name} {given}: nothing is drawn or tried with --tuned, which takes what was")
     found = take_tuned(args.tuned, persons_digest(shards))
     drawn = {arm: [settings] for arm, settings in found.settings.by_arm.items()}
-    _check_drawn(drawn, lambda arm: args.tuned / NUMBERS, config, shards)
+    _check_drawn(drawn, dict.fromkeys(drawn, args.tuned / NUMBERS), config, shards)
     return drawn, found.came_to.by_arm
 
 
-def _check_drawn(drawn: _Draws, source: Callable[[str], Path], config: Config, shards: ShardSet) -> None:
+def _check_drawn(drawn: _Draws, places: Mapping[str, Path], config: Config, shards: ShardSet) -> None:
     for settings in drawn[JOINT]:
-        check_settings(JOINT, Tuned(joint=settings, random={}), str(source(JOINT)), config, shards)
+        check_settings(JOINT, Tuned(joint=settings, random={}), str(places[JOINT]), config, shards)
     for settings in drawn[RANDOM]:
-        check_settings(TUNED, Tuned(joint={}, random=settings), str(source(RANDOM)), config, shards)
+        check_settings(TUNED, Tuned(joint={}, random=settings), str(places[RANDOM]), config, shards)
 
 
 def _arms(args: argparse.Namespace, config: Config, shards: ShardSet, drawn: _Draws) -> list[str]:
