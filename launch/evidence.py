@@ -38,7 +38,7 @@ from ray_advpose.evidence.experiment import RUNS, TUNING_SEED, Experiment, begin
 from ray_advpose.evidence.findings import write_findings
 from ray_advpose.evidence.held import decode_split
 from ray_advpose.evidence.processes import Place, train_runs
-from ray_advpose.evidence.terms import check_settings, check_variants
+from ray_advpose.evidence.terms import check_settings, check_variants, on_equal_terms
 from ray_advpose.evidence.tuned import NUMBERS, take_tuned
 from ray_advpose.search.space import load_space
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # background, Ctrl-C's signal would be ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    config = chosen_config(args)
+    config = on_equal_terms(chosen_config(args))
     data = shard_place(args.data or embedded_data())
     output = (args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-evidence")).absolute()
     shards = check_data(config, data)

@@ -155,7 +155,9 @@ class OptimConfig(Section):
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     pose_lr: Positive = 2.5e-4
     pose_lr_after_plateau: Positive = 5e-5
-    plateau_patience_epochs: Count = 5
+    plateau_patience_epochs: Count | None = Field(
+        5, description="epochs of stage 3 without a better score after which D's rate drops; None: at no plateau"
+    )
     drop_after_joint_epochs: int | None = Field(
         None, ge=1, description="epochs of stage 3 after which D's rate drops, plateau or not; None: at a plateau only"
     )

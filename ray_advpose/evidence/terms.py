@@ -11,9 +11,31 @@ from ray_advpose.data.shards import ShardSet
 from ray_advpose.errors import UserError
 from ray_advpose.evidence.arms import Tuned, overrides_of, varied_by
 from ray_advpose.evidence.one_run import decides_stage_one
+from ray_advpose.sections import OptimConfig
 
 _OF_NETWORKS = ("reward.", "optim.joint_lr", "optim.pretrain_lr", "stages.pretrain_")
 _OF_NO_TRAINING = ("preset", "run.")
+_PATIENCE = "optim.plateau_patience_epochs"
+_WHY_NO_PATIENCE = "arms would drop D's rate at different epochs; set optim.drop_after_joint_epochs"
+
+
+def on_equal_terms(config: Config) -> Config:
+    """Have D's learning rate drop after the same epoch of stage 3 in all arms: two thirds, if none was set.
+
+    At a plateau it would drop where the scores of single epochs, which are noisy, happen to stand still, in one arm
+    sooner than in another, and the difference would look like one of augmentation.
+
+    Args:
+        config: Common to all arms.
+
+    Raises:
+        UserError: A plateau's patience was set.
+    """
+    given = config.optim.plateau_patience_epochs
+    if given not in (None, OptimConfig().plateau_patience_epochs):
+        raise UserError(f"{_PATIENCE} = {given}: {_WHY_NO_PATIENCE}")
+    after = config.optim.drop_after_joint_epochs or -(-2 * config.stages.joint_epochs // 3)
+    return config.replaced({_PATIENCE: None, "optim.drop_after_joint_epochs": after})
 
 
 def check_settings(arm: str, tuned: Tuned, source: str, base: Config, shards: ShardSet) -> None:
@@ -38,6 +60,8 @@ def check_settings(arm: str, tuned: Tuned, source: str, base: Config, shards: Sh
     for name in changed:
         if decides_stage_one(name):
             raise UserError(f"{source}: {name} decides stage 1, which all runs of a seed share")
+        if name == _PATIENCE:
+            raise UserError(f"{source}: {name}: {_WHY_NO_PATIENCE}")
         if name == "stages.joint_epochs":
             raise UserError(f"{source}: {name} decides how many images D learns from, which is the same for all arms")
 

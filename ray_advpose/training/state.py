@@ -161,8 +161,10 @@ def learning_rates(config: Config, stage: Stage, history: list[EpochRecord]) -> 
     if stage is Stage.PRETRAIN:
         return {"asr": optim.pretrain_lr, "aho": optim.pretrain_lr}
     scores = [record.metric for record in history if record.stage == Stage.JOINT.label]
-    latest = optim.drop_after_joint_epochs
-    drops = _has_plateaued(scores, optim.plateau_patience_epochs) or (latest is not None and len(scores) >= latest)
+    patience, latest = optim.plateau_patience_epochs, optim.drop_after_joint_epochs
+    drops = (patience is not None and _has_plateaued(scores, patience)) or (
+        latest is not None and len(scores) >= latest
+    )
     pose = optim.pose_lr_after_plateau if drops else optim.pose_lr
     return {"pose": pose, "asr": optim.joint_lr, "aho": optim.joint_lr}
 
