@@ -16,6 +16,7 @@ import torch
 
 from ray_advpose.arguments import add_config_arguments, chosen_config
 from ray_advpose.cluster.run_card import alone_in
+from ray_advpose.cluster.software import software
 from ray_advpose.config import Config
 from ray_advpose.data.checks import check_data
 from ray_advpose.data.embedded import embedded_data
@@ -228,10 +229,9 @@ def _default_parallel() -> int:
 
 def _machine(parallel: int) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"Machine: {os.cpu_count()} CPUs ({platform.machine()}), {device}, torch {torch.__version__}; {parallel} runs"
-        " at a time"
-    )
+    cpus = f"{os.cpu_count()} CPUs ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+    code = f"torch {torch.__version__}, ray_advpose {software()['ray_advpose']}"
+    return f"Machine: {cpus}, {device}, {code}; {parallel} runs at a time"
 
 
 if __name__ == "__main__":

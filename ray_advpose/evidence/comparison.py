@@ -80,6 +80,13 @@ def standing(run: ArmRun) -> Standing:
     )
 
 
+def dropped_after(run: ArmRun) -> int | None:
+    """Return how many epochs of stage 3 D had its first learning rate; None if it had it to the end."""
+    rates = [record.learning_rates["pose"] for record in run.history if record.stage == "joint"]
+    kept = sum(rate == rates[0] for rate in rates)
+    return None if kept == len(rates) else kept
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All arms that have ended.
@@ -128,19 +135,31 @@ class Comparison:
         groups = {f"{low} to {high}": told & (number == k) for k, (low, high) in enumerate(pairwise(TILTS_DEG))}
         return {tilts: persons for tilts, persons in groups.items() if persons.sum() >= FEWEST_PERSONS}
 
-    def turned_gain(self, images: int, arm: str, baseline: str) -> Gain | None:
-        """Return the same of the mean over all the rotations that `Robustness` is measured at; None if one was not."""
-        if any(run.robustness.turned is None for pair in self._pairs(images, arm, baseline) for run in pair):
-            return None
-        return self._resampled(images, arm, baseline, "turned", lambda run: run.robustness.turned)
+    def changed_gain(self, images: int, arm: str, baseline: str, change: str) -> Gain | None:
+        """Return the same of pictures changed in one way, the mean over all that `Robustness` is measured at.
 
-    def turned_score(self, images: int, arm: str) -> float | None:
-        """Return an arm's mean_joint over all those rotations; None if a run of it was not measured so."""
-        runs = list(self.arms[images][arm].values())
-        turned = [run.robustness.turned for run in runs if run.robustness.turned is not None]
-        if len(turned) < len(runs):
+        Args:
+            images: Training images.
+            arm: Which arm.
+            baseline: Over which.
+            change: ``rotation``, ``scale`` or ``occlusion``; None is returned if a run was not measured so.
+        """
+        if any(change not in run.robustness.relative for pair in self._pairs(images, arm, baseline) for run in pair):
             return None
-        return _mean_joint(turned, runs[0].score.threshold)
+        return self._resampled(images, arm, baseline, change, lambda run: run.robustness.relative[change])
+
+    def changed_score(self, images: int, arm: str, change: str) -> float | None:
+        """Return an arm's mean_joint over pictures changed so; None if a run of it was not measured so."""
+        runs = list(self.arms[images][arm].values())
+        if any(change not in run.robustness.relative for run in runs):
+            return None
+        return _mean_joint([run.robustness.relative[change] for run in runs], runs[0].score.threshold)
+
+    def curve(self, images: int, arm: str, change: str) -> dict[float, float]:
+        """Return an arm's accuracy by how much pictures were changed, joints pooled, the mean over its seeds."""
+        runs = [run.robustness for run in self.arms[images][arm].values()]
+        means = np.mean([run.accuracy[change] for run in runs], axis=0)
+        return dict(zip(runs[0].values[change], means.tolist(), strict=True))
 
     def _resampled(
         self, images: int, arm: str, baseline: str, what: str, relative: Callable[[ArmRun], Any]

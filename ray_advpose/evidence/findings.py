@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ray_advpose.evidence.arms import BASELINES, JOINT, RANDOM, TAKE_TUNED, kind_of, meaning_of
-from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, headline
+from ray_advpose.evidence.arms import JOINT, RANDOM, TAKE_TUNED, meaning_of
+from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, dropped_after, headline
 from ray_advpose.evidence.experiment import RUNS, Experiment
 from ray_advpose.evidence.tables import (
+    changed_table,
     hash_table,
     learning_table,
     score_table,
@@ -36,6 +37,7 @@ from ray_advpose.report.score_table import json_text
 from ray_advpose.training.history import EpochRecord
 
 PAGE = "evidence.md"
+_CHANGED = {"rotation": "turned", "scale": "scaled", "occlusion": "occluded"}
 
 
 def write_findings(experiment: Experiment, output: Path, persons: str, machine: str) -> Path | None:
@@ -60,7 +62,7 @@ def write_findings(experiment: Experiment, output: Path, persons: str, machine: 
         sentence = headline(found, images)
         sections += [] if sentence is None else [f"{sentence}\n"]
         sections += [score_table(found, images), tilt_table(found, images), turned_table(found, images)]
-        sections += [learning_table(found, images)]
+        sections += [changed_table(found, images), learning_table(found, images)]
         sections += [standing_sentence(arms[RANDOM])] if RANDOM in arms else []
         for name, picture in {**_figures(arms, found.split), **_tilts(found, images)}.items():
             path = output / f"{name}-{images}.png"
@@ -93,8 +95,24 @@ def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
         f"{machine}. Data of fingerprint {experiment.fingerprint}. Split {found.split!r}, last weights of each run,"
         f" {run.caption}. Runs of a seed share its stage 1 ({base.stages.pose_epochs} epochs), and every run gives D"
         f" {run.result['images_with_gradient']:,} images with a gradient. Intervals: 95 %, paired bootstrap over"
-        f" persons and seeds (of one seed over persons alone), of mean_joint.{took}{tuned_here}\n\n{arms}"
+        f" persons and seeds (of one seed over persons alone), of mean_joint.{_drops(found)}{took}{tuned_here}\n\n"
+        f"{arms}"
     )
+
+
+def _drops(found: Comparison) -> str:
+    """Say when D's learning rate dropped, which is part of the terms."""
+    after = {
+        f"{arm} on {images:,}": [dropped_after(run) for run in by_seed.values()]
+        for images, arms in found.arms.items()
+        for arm, by_seed in arms.items()
+    }
+    every = {each for by_seed in after.values() for each in by_seed}
+    if len(every) == 1:
+        [epochs] = every
+        return "" if epochs is None else f" D's learning rate dropped after {epochs} epochs of stage 3 in every run."
+    told = "; ".join(f"{arm} {', '.join(map(str, by_seed))}" for arm, by_seed in after.items())
+    return f" D's learning rate dropped after different numbers of epochs of stage 3, by seed: {told}."
 
 
 def _figures(arms: Mapping[str, Mapping[int, ArmRun]], split: str) -> dict[str, bytes]:
@@ -152,8 +170,7 @@ def _sizes(found: Comparison, label: str) -> bytes:
 
 def _numbers(found: Comparison) -> dict[str, Any]:
     def gains(images: int, arm: str, gain_over: Callable[[int, str, str], Gain | None]) -> dict[str, Any]:
-        others = dict.fromkeys((*BASELINES, kind_of(arm)))
-        every = {other: gain_over(images, arm, other) for other in others if other != arm}
+        every = {other: gain_over(images, arm, other) for other in found.arms[images] if other != arm}
         return {other: vars(gain) for other, gain in every.items() if gain is not None}
 
     return {
@@ -162,7 +179,10 @@ def _numbers(found: Comparison) -> dict[str, Any]:
             str(images): {
                 arm: {
                     "gains": gains(images, arm, found.gain),
-                    "turned_gains": gains(images, arm, found.turned_gain),
+                    **{
+                        f"{what}_gains": gains(images, arm, partial(found.changed_gain, change=change))
+                        for change, what in _CHANGED.items()
+                    },
                     "by_tilt": {
                         f"{tilts} degrees": {
                             "persons": int(persons.sum()),
@@ -177,6 +197,7 @@ def _numbers(found: Comparison) -> dict[str, Any]:
                             **run.score.groups,
                             "mean_joint": run.score.mean_joint,
                             "pooled": run.score.pooled,
+                            "dropped_after_joint_epochs": dropped_after(run),
                             "robustness": run.robustness.curves(),
                             "result": json.loads(json.dumps(run.result)),
                         }

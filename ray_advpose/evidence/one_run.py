@@ -20,7 +20,7 @@ from ray_advpose.data.task import cell_shares, task_for
 from ray_advpose.data.validation import SplitPredictions
 from ray_advpose.evidence.arms import Run
 from ray_advpose.evidence.held import HeldSplit, subset_of
-from ray_advpose.evidence.robustness import measure_robustness
+from ray_advpose.evidence.robustness import DISTANCES, measure_robustness
 from ray_advpose.training.checkpoint import MANIFEST, write_checkpoint
 from ray_advpose.training.evaluation import predict
 from ray_advpose.training.history import EpochRecord, Validation
@@ -170,6 +170,7 @@ def _score(run: Run, state: TrainState, task: Task, means: Means, folder: Path) 
         hashes[split] = _sha256(path)
     if run.kind == "arm":
         measure_robustness(task, means.splits[splits[-1]], state.pose_net).write(folder, splits[-1])
+        hashes["changed"] = _sha256(folder / DISTANCES)
     _finish(run, state, hashes, folder)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 

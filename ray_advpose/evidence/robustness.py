@@ -22,7 +22,7 @@ ROTATIONS_DEG = tuple(range(-60, 61, 15))
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)
 OCCLUDED_CELLS = (0, 1, 2, 3, 4, 6, 8)
 OCCLUSION_GRID = 4
-ROBUSTNESS, TURNED = "robustness.json", "turned.npz"
+ROBUSTNESS, DISTANCES = "robustness.json", "robustness.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,14 @@ class Robustness:
             of blackened cells of a 4 x 4 grid over the network's input.
         accuracy: By the same names, in percent: all annotated joints pooled, those out of sight too.
         loss: By the same names, D's mean loss over the joints that are in the picture.
-        turned: (N, R * J) distance / normaliser of every person's joints at each of the rotations, NaN where
-            one does not count; None of a run by a version that did not keep it.
+        relative: By the same names, (N, V * J) distance / normaliser of every person's joints at each of the V
+            values, NaN where one does not count; without what a run by an earlier version did not keep.
     """
 
     values: dict[str, list[float]]
     accuracy: dict[str, list[float]]
     loss: dict[str, list[float]]
-    turned: np.ndarray | None
+    relative: dict[str, np.ndarray]
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Return everything but single persons."""
@@ -49,16 +49,15 @@ class Robustness:
 
     def write(self, folder: Path, split: str) -> None:
         """Write two files that `read_robustness` reads."""
-        assert self.turned is not None
-        np.savez_compressed(folder / TURNED, turned=self.turned)
+        np.savez_compressed(folder / DISTANCES, allow_pickle=False, **self.relative)
         (folder / ROBUSTNESS).write_text(json.dumps({"split": split, **self.curves()}, indent=1), encoding="utf-8")
 
 
 def read_robustness(folder: Path) -> Robustness:
     """Read what a finished run was measured at."""
     curves = json.loads((folder / ROBUSTNESS).read_text(encoding="utf-8"))
-    turned = np.load(folder / TURNED)["turned"] if (folder / TURNED).exists() else None
-    return Robustness(curves["values"], curves["accuracy"], curves["loss"], turned)
+    relative = dict(np.load(folder / DISTANCES)) if (folder / DISTANCES).exists() else {}
+    return Robustness(curves["values"], curves["accuracy"], curves["loss"], relative)
 
 
 @torch.no_grad()
@@ -75,7 +74,7 @@ def measure_robustness(task: Task, split: HeldSplit, pose_net: BridgedPoseNet) -
         values={"rotation": list(ROTATIONS_DEG), "scale": list(SCALES), "occlusion": list(OCCLUDED_CELLS)},
         accuracy={name: [accuracy for accuracy, _, _ in rows] for name, rows in found.items()},
         loss={name: [loss for _, loss, _ in rows] for name, rows in found.items()},
-        turned=np.concatenate([relative for _, _, relative in found["rotation"]], axis=1),
+        relative={name: np.concatenate([each for _, _, each in rows], axis=1) for name, rows in found.items()},
     )
 
 

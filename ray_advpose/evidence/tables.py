@@ -13,10 +13,16 @@ from ray_advpose.evidence.arms import BASELINES, RANDOM, kind_of, varied_by
 from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, followed_loss, standing
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
-from ray_advpose.evidence.robustness import ROTATIONS_DEG
+from ray_advpose.evidence.robustness import OCCLUDED_CELLS, OCCLUSION_GRID, ROTATIONS_DEG, SCALES
 from ray_advpose.pose.gain import Gain
 from ray_advpose.report.ranking import markdown_table
 from ray_advpose.report.score_table import figure
+
+_HASHED = {"val": "val predictions", "test": "test predictions", "changed": "distances in changed pictures"}
+_ENDS: dict[str, tuple[str, dict[float, str]]] = {
+    "scale": ("scaled", {end: f"at {end} times" for end in (SCALES[0], SCALES[-1])}),
+    "occlusion": ("occluded", {end: f"with {end} cells black" for end in OCCLUDED_CELLS[-1:]}),
+}
 
 
 def score_table(found: Comparison, images: int) -> str:
@@ -33,6 +39,24 @@ def score_table(found: Comparison, images: int) -> str:
     return markdown_table(header, rows)
 
 
+def changed_table(found: Comparison, images: int) -> str:
+    """Return what scaled and occluded pictures come to, and accuracy at the ends of what was measured."""
+    arms, tables = found.arms[images], []
+    for change, (what, ends) in _ENDS.items():
+        header = ["arm", f"mean_joint, {what}", *_over(arms), *ends.values()]
+        rows = []
+        for arm in arms:
+            mean, curve = found.changed_score(images, arm, change), found.curve(images, arm, change)
+            over = _gains(arm, arms, partial(found.changed_gain, images, arm, change=change))
+            rows.append([arm, "" if mean is None else figure(mean), *over, *(figure(curve[end]) for end in ends)])
+        tables.append(markdown_table(header, rows))
+    return (
+        f"The same images with crops scaled {SCALES[0]} to {SCALES[-1]} times (mean over {len(SCALES)}), and with up to"
+        f" {OCCLUDED_CELLS[-1]} of {OCCLUSION_GRID**2} cells blackened (mean over {len(OCCLUDED_CELLS)} numbers of"
+        " them); in the last columns joints are pooled:\n\n" + "\n".join(tables)
+    )
+
+
 def turned_table(found: Comparison, images: int) -> str:
     """Return what turned images come to, and how steep loss and accuracy are over rotation."""
     arms = found.arms[images]
@@ -45,9 +69,9 @@ def turned_table(found: Comparison, images: int) -> str:
     ]
     rows = []
     for arm in arms:
-        mean = found.turned_score(images, arm)
+        mean = found.changed_score(images, arm, "rotation")
         loss, accuracy = found.flatness(images, arm)
-        over = _gains(arm, arms, partial(found.turned_gain, images, arm))
+        over = _gains(arm, arms, partial(found.changed_gain, images, arm, change="rotation"))
         turned = "" if mean is None else figure(mean)
         rows.append([arm, turned, *over, f"{loss:+.1f} %", f"{accuracy:+.1f} %"])
     return (
@@ -147,10 +171,10 @@ def hash_table(found: Comparison) -> str:
     """Return the hashes of all predictions."""
     results = [run.result for arms in found.arms.values() for by_seed in arms.values() for run in by_seed.values()]
     rows = [
-        [each["name"], each["ended"], *(each["predictions_sha256"].get(split, "")[:16] for split in ("val", "test"))]
+        [each["name"], each["ended"], *(each["predictions_sha256"].get(what, "")[:16] for what in _HASHED)]
         for each in results
     ]
-    return markdown_table(["run", "ended", "SHA-256 of val predictions", "of test predictions"], rows)
+    return markdown_table(["run", "ended", *(f"SHA-256 of {what}" for what in _HASHED.values())], rows)
 
 
 def _break_even(config: Mapping[str, Any]) -> str:
