@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,15 +29,23 @@ from ray_advpose.pose.gain import Gain
 from ray_advpose.report.curves import threshold_figure
 from ray_advpose.report.distribution_figure import ROTATION, distribution_figure
 from ray_advpose.report.evidence_figures import (
+    gain_figure,
     robustness_figure,
     size_figure,
-    tilt_figure,
     training_figure,
 )
 from ray_advpose.report.score_table import json_text
 from ray_advpose.training.history import EpochRecord
 
 PAGE = "evidence.md"
+_CAPTIONS = {
+    "robustness": "Accuracy, all annotated joints pooled, on pictures changed in one way at a time.",
+    "loss": "D's loss on the same pictures.",
+    "thresholds": "Joints found over the largest distance that counts as found, as in the paper's Figure 6.",
+    "training": "Accuracy on validation while training, the mean over seeds.",
+    "rotations": "What G_ASR predicts beside D's loss on a few fixed images, as in the paper's Figure 5; one seed.",
+    "tilts": "Gains over random augmentation by how people lie in the pictures, with 95 % intervals.",
+}
 _CHANGED = {"rotation": "turned", "scale": "scaled", "occlusion": "occluded"}
 
 
@@ -67,7 +76,7 @@ def write_findings(experiment: Experiment, output: Path, persons: str, machine: 
         for name, picture in {**_figures(arms, found.split), **_tilts(found, images)}.items():
             path = output / f"{name}-{images}.png"
             path.write_bytes(picture)
-            sections.append(f"![{name}]({path.name})\n")
+            sections.append(f"![{name}]({path.name})\n\n*{_CAPTIONS[name]}*\n")
     metric = next(iter(next(iter(next(iter(found.arms.values())).values())).values())).score.metric
     if len(found.arms) > 1:
         sections.append("## Over the number of training images\n")
@@ -95,24 +104,25 @@ def _terms(experiment: Experiment, found: Comparison, machine: str) -> str:
         f"{machine}. Data of fingerprint {experiment.fingerprint}. Split {found.split!r}, last weights of each run,"
         f" {run.caption}. Runs of a seed share its stage 1 ({base.stages.pose_epochs} epochs), and every run gives D"
         f" {run.result['images_with_gradient']:,} images with a gradient. Intervals: 95 %, paired bootstrap over"
-        f" persons and seeds (of one seed over persons alone), of mean_joint.{_drops(found)}{took}{tuned_here}\n\n"
+        f" persons and seeds (of one seed over persons alone), of mean_joint. {rate_drops(found)}{took}{tuned_here}\n\n"
         f"{arms}"
     )
 
 
-def _drops(found: Comparison) -> str:
-    """Say when D's learning rate dropped, which is part of the terms."""
+def rate_drops(found: Comparison) -> str:
+    """Say after which epoch of stage 3 D's learning rate dropped, which is part of the terms."""
     after = {
-        f"{arm} on {images:,}": [dropped_after(run) for run in by_seed.values()]
+        f"{arm} on {images:,} images, seed {seed}": dropped_after(run)
         for images, arms in found.arms.items()
         for arm, by_seed in arms.items()
+        for seed, run in by_seed.items()
     }
-    every = {each for by_seed in after.values() for each in by_seed}
-    if len(every) == 1:
-        [epochs] = every
-        return "" if epochs is None else f" D's learning rate dropped after {epochs} epochs of stage 3 in every run."
-    told = "; ".join(f"{arm} {', '.join(map(str, by_seed))}" for arm, by_seed in after.items())
-    return f" D's learning rate dropped after different numbers of epochs of stage 3, by seed: {told}."
+    [(usual, _)] = Counter(after.values()).most_common(1)
+    others = [f"{name}: {epochs}" for name, epochs in after.items() if epochs != usual]
+    # Variants may have it otherwise, and did all arms in experiments of earlier versions.
+    but = f", but for {'; '.join(others)}" if others else ""
+    when = "did not drop in stage 3" if usual is None else f"dropped after epoch {usual} of stage 3"
+    return f"D's learning rate {when}{but}."
 
 
 def _figures(arms: Mapping[str, Mapping[int, ArmRun]], split: str) -> dict[str, bytes]:
@@ -157,7 +167,7 @@ def _tilts(found: Comparison, images: int) -> dict[str, bytes]:
     every = {arm: [found.gain(images, arm, RANDOM, tilts) for tilts in groups] for arm in arms}
     gains = {arm: [gain for gain in by_tilt if gain is not None and arm != RANDOM] for arm, by_tilt in every.items()}
     labels = [f"{tilts}\n({int(persons.sum())} persons)" for tilts, persons in groups.items()]
-    return {"tilts": tilt_figure(labels, gains)} if any(gains.values()) else {}
+    return {"tilts": gain_figure(labels, gains, "torso from upright, degrees")} if any(gains.values()) else {}
 
 
 def _sizes(found: Comparison, label: str) -> bytes:

@@ -34,7 +34,7 @@ def on_equal_terms(config: Config) -> Config:
     given = config.optim.plateau_patience_epochs
     if given not in (None, OptimConfig().plateau_patience_epochs):
         raise UserError(f"{_PATIENCE} = {given}: {_WHY_NO_PATIENCE}")
-    after = config.optim.drop_after_joint_epochs or -(-2 * config.stages.joint_epochs // 3)
+    after = config.optim.drop_after_joint_epochs or max(1, 2 * config.stages.joint_epochs // 3)
     return config.replaced({_PATIENCE: None, "optim.drop_after_joint_epochs": after})
 
 

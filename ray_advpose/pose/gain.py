@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,14 +56,21 @@ def paired_gain(
     counted = ~np.isnan(theirs)
     assert np.array_equal(counted, ~np.isnan(ours)), "the arms were not scored on the same joints"
     seeds, persons, _ = ours.shape
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(persons, np.full(persons, 1 / persons), _RESAMPLES)
-    weights = np.concatenate([np.ones((1, persons), weights.dtype), weights]).astype(np.float64)
+    weights, chosen = _resamples(persons, seeds, seed)
     difference = (ours <= threshold).astype(np.float64) - (theirs <= threshold)
     with np.errstate(invalid="ignore"):  # a joint of which a resample has no instance
         by_joint = np.stack([weights @ difference[k] / (weights @ counted[k]) for k in range(seeds)], axis=1)
     by_seed = 100 * np.nanmean(by_joint, axis=2)
-    chosen = rng.integers(seeds, size=(_RESAMPLES, seeds))
     resampled = np.take_along_axis(by_seed[1:], chosen, axis=1).mean(axis=1)
     low, high = np.percentile(resampled, _PERCENTILES)
     return Gain(float(by_seed[0].mean()), float(low), float(high), tuple(float(each) for each in by_seed[0]))
+
+
+# Drawing them takes longer than using them, and a page compares many arms on the same persons.
+@lru_cache(maxsize=8)
+def _resamples(persons: int, seeds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (1 + n, persons) how often each person is drawn, first each once, and (n, seeds) which seeds are."""
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(persons, np.full(persons, 1 / persons), _RESAMPLES)
+    whole = np.concatenate([np.ones((1, persons), weights.dtype), weights]).astype(np.float64)
+    return whole, rng.integers(seeds, size=(_RESAMPLES, seeds))

@@ -40,24 +40,25 @@ def robustness_figure(
         return png(figure)
 
 
-def tilt_figure(groups: Sequence[str], gains: Mapping[str, Sequence[Gain]]) -> bytes:
-    """Draw gains over random augmentation by how bodies lie in the pictures, with their intervals.
+def gain_figure(groups: Sequence[str], gains: Mapping[str, Sequence[Gain]], label: str) -> bytes:
+    """Draw gains over random augmentation with their intervals, group beside group.
 
     Args:
-        groups: What each range of angles is called.
+        groups: What each is called.
         gains: By arm, one for each group; an arm without any is left out, as random augmentation itself is.
+        label: What the groups are.
     """
     with chart(height_in=2.9) as figure:
         axes = figure.subplots()
         axes.axhline(0, color=BASELINE, linewidth=0.8, linestyle=":")
         for number, ((arm, by_group), style) in enumerate(zip(gains.items(), cycle(LINES), strict=False)):
             if by_group:
-                places = np.arange(len(groups)) + min(0.13, 0.8 / len(gains)) * (number - len(gains) / 2)
+                places = np.arange(len(groups)) + min(0.13, 0.8 / len(gains)) * (number - (len(gains) - 1) / 2)
                 low, high = ([getattr(gain, end) for gain in by_group] for end in ("low", "high"))
                 axes.vlines(places, low, high, color=style["color"], linewidth=0.9)
                 axes.plot(places, [gain.mean for gain in by_group], label=arm, **{**style, "linestyle": "none"})
         axes.set_xticks(range(len(groups)), groups)
-        axes.set_xlabel("torso from upright, degrees")
+        axes.set_xlabel(label)
         axes.set_ylabel("points over random")
         name_lines(figure, axes)
         return png(figure)

@@ -37,13 +37,17 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     assert list(arms) == ["random", "tuned random", "uniform", "asr", "aho", "asr+aho"]
     assert numbers["split"] == "test"
     assert "Random augmentation alone stood at" in page
+    assert "D's learning rate dropped after epoch 1 of stage 3. " in page
     for arm, found in arms.items():
         assert f"| {arm} | 1 |" in page
-        assert found["turned_gains"].keys() == found["gains"].keys()
+        for change in ("turned", "scaled", "occluded"):
+            assert found[f"{change}_gains"].keys() == found["gains"].keys() == arms.keys() - {arm}
         result = found["seeds"]["0"]["result"]
         assert result["images_with_gradient"] == arms["random"]["seeds"]["0"]["result"]["images_with_gradient"]
-        for split, digest in result["predictions_sha256"].items():
-            path = tmp_path / "found" / "runs" / result["name"] / f"predictions_{split}.npz"
+        files = {"val": "predictions_val.npz", "test": "predictions_test.npz", "changed": "robustness.npz"}
+        assert result["predictions_sha256"].keys() == files.keys()
+        for what, digest in result["predictions_sha256"].items():
+            path = tmp_path / "found" / "runs" / result["name"] / files[what]
             assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     for picture in ("robustness", "loss", "thresholds", "training", "rotations"):
         assert (tmp_path / "found" / f"{picture}-120.png").stat().st_size > 5000
@@ -161,6 +165,8 @@ def _of(folder: Path) -> list[int]:
         (("--arms", "aho,aho:asr.scale_bins=5"), "trains as 'aho' does"),
         (("--arms", "asr,asr+aho,asr:aho.enabled=true"), "trains as"),
         (("--arms", "tuned random,tuned random:random.scale_times=1"), "'tuned random' needs --tune"),
+        (("--arms", "aho:optim.plateau_patience_epochs=2"), "arms would drop D's rate at different epochs"),
+        (("--set", "optim.plateau_patience_epochs=2"), "optim.plateau_patience_epochs = 2: arms would drop D's rate"),
         (("--arms", "aho:stages.joint_epochs=9"), "stages.joint_epochs decides how many images D learns from"),
         (("--sizes", "many"), "--sizes many: expected numbers"),
         (("--sizes", "121"), "--sizes 121: expected from 12, a batch, to 120"),

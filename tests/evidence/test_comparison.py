@@ -5,13 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, Standing, followed_loss, standing
+from ray_advpose.evidence.comparison import (
+    FEWEST_PERSONS,
+    ArmRun,
+    Comparison,
+    Standing,
+    dropped_after,
+    followed_loss,
+    standing,
+)
+from ray_advpose.evidence.findings import rate_drops
 from ray_advpose.evidence.robustness import Robustness
 from ray_advpose.evidence.tables import learning_table, tilt_table
 from ray_advpose.pose.gain import Gain
 from ray_advpose.pose.metrics import score_lspet
 from ray_advpose.pose.score import Score
-from ray_advpose.report.evidence_figures import tilt_figure
+from ray_advpose.report.evidence_figures import gain_figure
 from ray_advpose.training.history import EpochRecord, Probe
 
 PERSONS, ROTATIONS, JOINTS = 30, 3, 14
@@ -29,7 +38,13 @@ def epoch(stage: str, metric: float, pose_rate: float, loss: float) -> EpochReco
 
 def run_of(turned: np.ndarray | None, history: list[EpochRecord] | None = None) -> ArmRun:
     curves = {"rotation": [3.0, 1.0, 2.0]}
-    return ArmRun({}, scored(), "", history or [], Robustness(curves, curves, curves, turned))
+    return ArmRun(
+        {},
+        scored(),
+        "",
+        history or [],
+        Robustness(curves, curves, curves, {} if turned is None else {"rotation": turned}),
+    )
 
 
 def found_at(*by_rotation: float) -> np.ndarray:
@@ -48,7 +63,7 @@ def comparing(arms: dict[str, dict[int, ArmRun]], tilt_deg: np.ndarray | None = 
 
 def test_the_gain_over_rotations_is_the_mean_of_the_gains_at_each():
     arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
-    gain = comparing(arms).turned_gain(100, "asr", "random")
+    gain = comparing(arms).changed_gain(100, "asr", "random", "rotation")
     assert gain is not None
     # Of joint 7 only the last half of the persons count: found in 3 of 15 by the second of random alone.
     assert gain.mean == pytest.approx(100 * (12 * (0.2 - 0.1 + 0.3) - 3 / 15) / 39)
@@ -61,10 +76,10 @@ def test_a_gain_of_runs_without_single_persons_is_not_told():
         "asr": {0: run_of(found_at(1, 1, 1)), 1: run_of(found_at(0.3, 0.3, 0.3)), 2: run_of(found_at(1, 1, 1))},
     }
     comparison = comparing(arms)
-    assert comparison.turned_gain(100, "asr", "random") is None
-    assert comparison.turned_gain(100, "asr", "uniform") is None
-    assert comparison.turned_score(100, "random") is None
-    assert comparison.turned_score(100, "asr") is not None
+    assert comparison.changed_gain(100, "asr", "random", "rotation") is None
+    assert comparison.changed_gain(100, "asr", "uniform", "rotation") is None
+    assert comparison.changed_score(100, "random", "rotation") is None
+    assert comparison.changed_score(100, "asr", "rotation") is not None
 
 
 def test_predictions_that_follow_the_loss_are_told_from_those_that_do_not():
@@ -99,11 +114,34 @@ def test_where_random_augmentation_stands():
     assert standing(run_of(None, history + dropped[:2])).before_drop is None
 
 
+def test_when_the_rate_dropped():
+    kept, low = epoch("joint", 1.0, 1e-3, 0.1), epoch("joint", 1.0, 2e-4, 0.1)
+    assert dropped_after(run_of(None, [epoch("pose", 1.0, 9.0, 0.1), kept, kept, low, low, low])) == 2
+    assert dropped_after(run_of(None, [kept, kept])) is None
+
+
+def test_a_page_says_in_which_runs_the_rate_dropped_at_another_epoch():
+    kept, low = epoch("joint", 1.0, 1e-3, 0.1), epoch("joint", 1.0, 2e-4, 0.1)
+    usual, early = run_of(None, [kept, kept, low]), run_of(None, [kept, low, low])
+    alike = comparing({"random": {0: usual, 1: usual}, "asr": {0: usual}})
+    assert rate_drops(alike) == "D's learning rate dropped after epoch 2 of stage 3."
+    apart = comparing({"random": {0: usual, 1: usual}, "asr": {0: usual, 1: early}})
+    assert rate_drops(apart).endswith("epoch 2 of stage 3, but for asr on 100 images, seed 1: 1.")
+    never = comparing({"random": {0: run_of(None, [kept, kept])}})
+    assert rate_drops(never) == "D's learning rate did not drop in stage 3."
+
+
+def test_accuracy_at_every_value_is_the_mean_over_seeds():
+    runs = {seed: run_of(None) for seed in (0, 1)}
+    runs[1] = replace(runs[1], robustness=replace(runs[1].robustness, accuracy={"rotation": [5.0, 1.0, 4.0]}))
+    assert comparing({"random": runs}).curve(100, "random", "rotation") == {3.0: 4.0, 1.0: 1.0, 2.0: 3.0}
+
+
 def test_the_score_over_rotations_goes_with_its_gain():
     arms = {"random": {0: run_of(found_at(0.2, 0.6, 0.1))}, "asr": {0: run_of(found_at(0.4, 0.5, 0.4))}}
     comparison = comparing(arms)
-    ours, theirs = (comparison.turned_score(100, arm) for arm in ("asr", "random"))
-    gain = comparison.turned_gain(100, "asr", "random")
+    ours, theirs = (comparison.changed_score(100, arm, "rotation") for arm in ("asr", "random"))
+    gain = comparison.changed_gain(100, "asr", "random", "rotation")
     assert ours is not None
     assert theirs is not None
     assert gain is not None
@@ -152,5 +190,5 @@ def test_of_few_people_that_lie_so_nothing_is_told():
 def test_a_mean_outside_of_its_interval_can_be_drawn():
     # As resampling may give it where a joint is annotated of one person alone.
     odd = Gain(71.4, 50.0, 69.2, (71.4,))
-    picture = tilt_figure(["0 to 30", "30 to 120"], {"random": [], "asr": [odd, odd], "aho": []})
+    picture = gain_figure(["0 to 30", "30 to 120"], {"random": [], "asr": [odd, odd], "aho": []}, "degrees")
     assert picture.startswith(b"\x89PNG")

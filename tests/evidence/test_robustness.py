@@ -38,11 +38,13 @@ def test_single_persons_agree_with_the_curve_and_survive_their_files(
     measure_robustness(task, held, net).write(tmp_path, "test")
     read = read_robustness(tmp_path)
     assert read.curves() == measure_robustness(task, held, net).curves()
-    by_rotation = read.turned.reshape(len(held), len(robustness.ROTATIONS_DEG), 14)
-    counted = ~np.isnan(by_rotation)
-    assert (counted == counted[:, :1]).all()
-    shares = 100 * (by_rotation <= task.pck_threshold).sum(axis=(0, 2)) / counted.sum(axis=(0, 2))
-    assert shares == pytest.approx(read.accuracy["rotation"], abs=1e-4)
+    assert read.relative.keys() == read.accuracy.keys()
+    for change, relative in read.relative.items():
+        by_value = relative.reshape(len(held), len(read.values[change]), 14)
+        counted = ~np.isnan(by_value)
+        assert (counted == counted[:, :1]).all()
+        shares = 100 * (by_value <= task.pck_threshold).sum(axis=(0, 2)) / counted.sum(axis=(0, 2))
+        assert shares == pytest.approx(read.accuracy[change], abs=1e-4)
 
 
 class Recording(BridgedPoseNet):

@@ -65,6 +65,24 @@ def test_seeds_that_disagree_widen_the_interval():
     assert apart.high - apart.low > 2 * (alike.high - alike.low)
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_intervals_of_few_seeds_cover_what_is_true(seeds):
+    """Persons, joints and seeds all vary, the seeds of an arm by a point: 95 of 100 intervals have to hold zero."""
+    rng = np.random.default_rng(0)
+    persons, joints, repeats, held = 120, 14, 200, 0
+    for _ in range(repeats):
+        difficulty = rng.normal(-0.4, 1.2, (persons, 1)) + rng.normal(0, 1, (persons, joints))
+        suits = rng.normal(0, 0.35, (persons, joints))
+        arms = []
+        for sign in (1, -1):
+            of_seed = rng.normal(0, 0.05 / np.sqrt(2), (seeds, 1, 1))
+            found = rng.random((seeds, persons, joints)) < 1 / (1 + np.exp(-difficulty - sign * suits / 2 - of_seed))
+            arms.append(list(np.where(found, 0.1, 0.9)))
+        gain = paired_gain(*arms, 0.5)
+        held += gain.low <= 0 <= gain.high
+    assert held >= 0.95 * repeats
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 2**16), st.floats(0.1, 0.9), st.floats(0.1, 0.9))
 def test_exchanging_the_arms_mirrors_the_gain(seed, first, second):

@@ -44,6 +44,13 @@ def test_the_pose_net_slows_down_after_so_many_epochs_at_the_latest(ended, dropp
     assert learning_rates(config, Stage.JOINT, rising)["pose"] == (5e-5 if dropped else 2.5e-4)
 
 
+def test_without_patience_no_plateau_counts():
+    config = CONFIG.replaced({"optim.plateau_patience_epochs": None})
+    assert learning_rates(config, Stage.JOINT, history(9, 1, 1, 1, 1))["pose"] == 2.5e-4
+    config = config.replaced({"optim.drop_after_joint_epochs": 5})
+    assert learning_rates(config, Stage.JOINT, history(9, 1, 1, 1, 1))["pose"] == 5e-5
+
+
 def test_plateaus_of_earlier_stages_do_not_count():
     earlier = history(9, 9, 9, stage="pose") + history(9, 9, 9, stage="pretrain")
     assert learning_rates(CONFIG, Stage.JOINT, earlier + history(1, 2))["pose"] == 2.5e-4
