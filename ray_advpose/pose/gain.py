@@ -51,19 +51,70 @@ def paired_gain(
     Returns:
         ``mean_joint`` of the first arm minus that of the second.
     """
+    weights, chosen = _resamples(_persons(relative), len(relative), seed)
+    by_seed = _by_seed(relative, baseline, threshold, weights)
+    return _gain(by_seed[0], _means(by_seed, chosen))
+
+
+def gain_difference(
+    first: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    second: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    threshold: float,
+    seed: int = 0,
+) -> Gain:
+    """Compare the gains of two pairs of arms that were trained apart and scored on the same persons.
+
+    A resample draws the same persons for both pairs, and the seeds of each by themselves.
+
+    Args:
+        first: What `paired_gain` takes of one pair, an arm and its baseline.
+        second: The same of another.
+        threshold: As there.
+        seed: As there.
+
+    Returns:
+        The first gain minus the second; by seed where both have as many.
+    """
+    samples = []
+    for number, (relative, baseline) in enumerate((first, second)):
+        weights, _ = _resamples(_persons(relative), 1, seed)
+        by_seed = _by_seed(relative, baseline, threshold, weights)
+        rng = np.random.default_rng((seed, number))
+        chosen = rng.integers(len(relative), size=(_RESAMPLES, len(relative)))
+        samples.append((by_seed[0], _means(by_seed, chosen)))
+    (ours, our_means), (theirs, their_means) = samples
+    alike = ours - theirs if len(ours) == len(theirs) else np.array([ours.mean() - theirs.mean()])
+    return _gain(alike, our_means - their_means)
+
+
+def _persons(relative: Sequence[np.ndarray]) -> int:
+    return len(relative[0])
+
+
+def _by_seed(
+    relative: Sequence[np.ndarray], baseline: Sequence[np.ndarray], threshold: float, weights: np.ndarray
+) -> np.ndarray:
+    """Return (1 + n, S) the difference of every seed, by resample of persons."""
     ours, theirs = np.stack(relative), np.stack(baseline)
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
     counted = ~np.isnan(theirs)
     assert np.array_equal(counted, ~np.isnan(ours)), "the arms were not scored on the same joints"
-    seeds, persons, _ = ours.shape
-    weights, chosen = _resamples(persons, seeds, seed)
     difference = (ours <= threshold).astype(np.float64) - (theirs <= threshold)
     with np.errstate(invalid="ignore"):  # a joint of which a resample has no instance
-        by_joint = np.stack([weights @ difference[k] / (weights @ counted[k]) for k in range(seeds)], axis=1)
-    by_seed = 100 * np.nanmean(by_joint, axis=2)
-    resampled = np.take_along_axis(by_seed[1:], chosen, axis=1).mean(axis=1)
+        by_joint = np.stack([weights @ difference[k] / (weights @ counted[k]) for k in range(len(ours))], axis=1)
+    by_seed: np.ndarray = 100 * np.nanmean(by_joint, axis=2)
+    return by_seed
+
+
+def _means(by_seed: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return (n,) the mean over the seeds that each resample has chosen."""
+    means: np.ndarray = np.take_along_axis(by_seed[1:], chosen, axis=1).mean(axis=1)
+    return means
+
+
+def _gain(by_seed: np.ndarray, resampled: np.ndarray) -> Gain:
     low, high = np.percentile(resampled, _PERCENTILES)
-    return Gain(float(by_seed[0].mean()), float(low), float(high), tuple(float(each) for each in by_seed[0]))
+    return Gain(float(by_seed.mean()), float(low), float(high), tuple(float(each) for each in by_seed))
 
 
 # Drawing them takes longer than using them, and a page compares many arms on the same persons.

@@ -14,6 +14,7 @@ import pytest
 from command_runs import run, settings, start
 
 from ray_advpose.cluster.run_card import alone_in
+from ray_advpose.pose.gain import Gain
 
 ARMS = ("--seeds", "1", "--parallel", "2")
 FIELDS = settings(run__probe_images=2)
@@ -58,6 +59,17 @@ def test_arms_are_compared_in_pieces_and_written_down(people, tmp_path):
     code, output = run(*command, cwd=tmp_path)
     assert code == 0, output
     assert of_folder(tmp_path / "found") == before
+
+    # Arms of two folders, here one and the same, compare as arms of one do.
+    code, output = run("../benchmarks/across.py", "found:asr", "found:random", cwd=tmp_path)
+    assert code == 0, output
+    by_change = [Gain(**arms["asr"][what]["random"]) for what in ("gains", "turned_gains")]
+    assert [str(gain) in line for gain, line in zip(by_change, output.splitlines(), strict=True)] == [True, True]
+    code, output = run("../benchmarks/across.py", "found:asr", "found:asr", "--over", "random", cwd=tmp_path)
+    assert code == 0, output
+    assert "as they are: +0.00 [" in output
+    code, output = run("../benchmarks/across.py", "found:asr", "found:ahoo", cwd=tmp_path)
+    assert code == 2, output
 
     # What was tuned there is taken here: the same run again, bit for bit, and nothing is tuned.
     elsewhere = ("--arms", "tuned random", "--tuned", "found", "--out", "elsewhere")
@@ -227,6 +239,6 @@ def test_arms_and_seeds_may_be_added_but_nothing_else_changed(people, refused, t
     assert arms[variant]["gains"].keys() == {"random", "aho"}
     page = (tmp_path / "found" / "evidence.md").read_text()
     assert f"- **{variant}**: as aho, with reward.reward_by=pckh and reward.probability_cap=2" in page
-    assert page.count("over the arm it varies") == 2  # too few people to tell them by how they lie
+    assert page.count("over the arm it varies") == 4  # too few people to tell them by how they lie
     assert "begun with other arms; name another --out" in refused("evidence.py", *command, *one)
     assert "begun with other config" in refused("evidence.py", *command, *more, "--set", "optim.joint_lr=0.001")

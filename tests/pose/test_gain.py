@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_advpose.pose.gain import paired_gain
+from ray_advpose.pose.gain import gain_difference, paired_gain
 
 NAN = np.nan
 
@@ -91,6 +91,21 @@ def test_exchanging_the_arms_mirrors_the_gain(seed, first, second):
     assert there.mean == pytest.approx(-back.mean)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert there.low <= there.mean <= there.high
+
+
+def test_a_difference_of_gains_is_that_and_as_sure_as_both():
+    ours, theirs, third = arm(0.7, seed=1), arm(0.5, seed=2), arm(0.55, 2, seed=3)
+    alone = paired_gain(ours, theirs, 0.5)
+    over_nothing = gain_difference((ours, theirs), (third, third), 0.5)
+    assert over_nothing.mean == pytest.approx(alone.mean)
+    assert (over_nothing.low, over_nothing.high) == pytest.approx((alone.low, alone.high), abs=0.3)
+    both = gain_difference((ours, theirs), (third, arm(0.5, 2, seed=4)), 0.5)
+    assert both.mean == pytest.approx(alone.mean - paired_gain(third, arm(0.5, 2, seed=4), 0.5).mean)
+    assert both.low < both.mean < both.high
+    assert both.high - both.low > alone.high - alone.low
+    same = gain_difference((ours, theirs), (ours, theirs), 0.5)
+    assert same.by_seed == (0, 0, 0)
+    assert same.low < 0 < same.high, "seeds of one pair are not those of the other"
 
 
 def test_arms_must_be_scored_on_the_same_joints():
