@@ -119,7 +119,7 @@ def rate_drops(found: Comparison) -> str:
     }
     [(usual, _)] = Counter(after.values()).most_common(1)
     others = [f"{name}: {epochs}" for name, epochs in after.items() if epochs != usual]
-    # Variants may have it otherwise, and did all arms in experiments of earlier versions.
+    # A variant may set another epoch, and runs of earlier versions dropped it at a plateau.
     but = f", but for {'; '.join(others)}" if others else ""
     when = "did not drop in stage 3" if usual is None else f"dropped after epoch {usual} of stage 3"
     return f"D's learning rate {when}{but}."
