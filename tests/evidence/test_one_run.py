@@ -63,7 +63,7 @@ def test_an_arm_scores_itself_by_its_files(base: Config, means: Means):
     result, history = told(means, arm)
     assert score_file(predictions_file(means.folder, arm.name, "val")).score.pooled == pytest.approx(history[-1].metric)
     assert score_file(predictions_file(means.folder, arm.name, "test")).score.persons > 0
-    assert result["predictions_sha256"].keys() == {"val", "test"}
+    assert result["predictions_sha256"].keys() == {"val", "test", "changed"}
     assert json.loads((means.folder / arm.name / "robustness.json").read_text())["split"] == "test"
 
 
