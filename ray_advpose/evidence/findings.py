@@ -14,6 +14,7 @@ import numpy as np
 from ray_advpose.evidence.arms import JOINT, RANDOM, TAKE_TUNED, meaning_of
 from ray_advpose.evidence.comparison import ArmRun, Comparison, compare, dropped_after, headline
 from ray_advpose.evidence.experiment import RUNS, Experiment
+from ray_advpose.evidence.robustness import CHANGED
 from ray_advpose.evidence.tables import (
     changed_table,
     hash_table,
@@ -46,7 +47,6 @@ _CAPTIONS = {
     "rotations": "What G_ASR predicts beside D's loss on a few fixed images, as in the paper's Figure 5; one seed.",
     "tilts": "Gains over random augmentation by how people lie in the pictures, with 95 % intervals.",
 }
-_CHANGED = {"rotation": "turned", "scale": "scaled", "occlusion": "occluded"}
 
 
 def write_findings(experiment: Experiment, output: Path, persons: str, machine: str) -> Path | None:
@@ -191,7 +191,7 @@ def _numbers(found: Comparison) -> dict[str, Any]:
                     "gains": gains(images, arm, found.gain),
                     **{
                         f"{what}_gains": gains(images, arm, partial(found.changed_gain, change=change))
-                        for change, what in _CHANGED.items()
+                        for change, what in CHANGED.items()
                     },
                     "by_tilt": {
                         f"{tilts} degrees": {

@@ -22,6 +22,8 @@ ROTATIONS_DEG = tuple(range(-60, 61, 15))
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)
 OCCLUDED_CELLS = (0, 1, 2, 3, 4, 6, 8)
 OCCLUSION_GRID = 4
+CHANGED = {"rotation": "turned", "scale": "scaled", "occlusion": "occluded"}
+"""What pictures are called that are changed in one way."""
 ROBUSTNESS, DISTANCES = "robustness.json", "robustness.npz"
 
 

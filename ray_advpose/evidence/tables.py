@@ -13,15 +13,15 @@ from ray_advpose.evidence.arms import BASELINES, RANDOM, kind_of, varied_by
 from ray_advpose.evidence.comparison import FEWEST_PERSONS, ArmRun, Comparison, followed_loss, standing
 from ray_advpose.evidence.experiment import Experiment, result_of
 from ray_advpose.evidence.one_run import is_done
-from ray_advpose.evidence.robustness import OCCLUDED_CELLS, OCCLUSION_GRID, ROTATIONS_DEG, SCALES
+from ray_advpose.evidence.robustness import CHANGED, OCCLUDED_CELLS, OCCLUSION_GRID, ROTATIONS_DEG, SCALES
 from ray_advpose.pose.gain import Gain
 from ray_advpose.report.ranking import markdown_table
 from ray_advpose.report.score_table import figure
 
 _HASHED = {"val": "val predictions", "test": "test predictions", "changed": "distances in changed pictures"}
-_ENDS: dict[str, tuple[str, dict[float, str]]] = {
-    "scale": ("scaled", {end: f"at {end} times" for end in (SCALES[0], SCALES[-1])}),
-    "occlusion": ("occluded", {end: f"with {end} cells black" for end in OCCLUDED_CELLS[-1:]}),
+_ENDS: dict[str, dict[float, str]] = {
+    "scale": {end: f"at {end} times" for end in (SCALES[0], SCALES[-1])},
+    "occlusion": {end: f"with {end} cells black" for end in OCCLUDED_CELLS[-1:]},
 }
 
 
@@ -42,8 +42,8 @@ def score_table(found: Comparison, images: int) -> str:
 def changed_table(found: Comparison, images: int) -> str:
     """Return what scaled and occluded pictures come to, and accuracy at the ends of what was measured."""
     arms, tables = found.arms[images], []
-    for change, (what, ends) in _ENDS.items():
-        header = ["arm", f"mean_joint, {what}", *_over(arms), *ends.values()]
+    for change, ends in _ENDS.items():
+        header = ["arm", f"mean_joint, {CHANGED[change]}", *_over(arms), *ends.values()]
         rows = []
         for arm in arms:
             mean, curve = found.changed_score(images, arm, change), found.curve(images, arm, change)
