@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.lspet_images import lay_out, unseen
 from ray_advpose.config import Config
 from ray_advpose.data.identity import persons_digest
+from ray_advpose.data.persons import Source
 from ray_advpose.data.shard_writer import write_shards
 from ray_advpose.data.shards import ShardSet
 from ray_advpose.data.sources.lsp import read_lspet
@@ -80,15 +82,27 @@ def test_what_cannot_be_taken_is_said(experiment: Experiment, tmp_path: Path):
     assert "tuned.came_to.random" in refusal(numbers)
 
 
+def persons_in(source: Source, shards: Path) -> str:
+    """Return the digest of a data set's persons; how large they are cut makes no difference to it."""
+    write_shards(source, shards, box_px=32)
+    return persons_digest(ShardSet.open(shards))
+
+
 def test_what_was_tuned_for_the_published_results_can_be_taken(tmp_path: Path):
     root = os.environ.get("ADVPOSE_DATA")
     if not root or not Path(root, "lspet").is_dir():
         pytest.skip("ADVPOSE_DATA names no folder with lspet/")
-    write_shards(read_lspet(Path(root, "lspet")), tmp_path / "lspet", box_px=32)
-    persons = persons_digest(ShardSet.open(tmp_path / "lspet"))
-    published = sorted(PUBLISHED.glob("lspet*/evidence.json"))
-    found = {path.parent.name: take_tuned(path.parent, persons) for path in published if "tuned" in path.read_text()}
+    lay_out(Path(root, "lspet"), unseen(), tmp_path / "others")
+    persons = persons_in(read_lspet(Path(root, "lspet")), tmp_path / "lspet")
+    others = persons_in(
+        read_lspet(tmp_path / "others", val_fraction=0.07408, test_fraction=0.37037), tmp_path / "shards"
+    )
+    published = [path.parent for path in sorted(PUBLISHED.glob("lspet*/evidence.json")) if "tuned" in path.read_text()]
+    found = {place.name: take_tuned(place, others if "unseen" in place.name else persons) for place in published}
     assert found["lspet500_wide"].settings.joint["asr.max_rotation_deg"] == pytest.approx(99.18, abs=0.01)
+    assert found["lspet500_unseen"].settings == found["lspet500_wide"].settings
+    with pytest.raises(UserError, match="tuned on other persons"):
+        take_tuned(PUBLISHED / "lspet500_wide", others)
     for tuned in found.values():
         for arm, settings in tuned.settings.by_arm.items():
             preset_named("lspet-small").replaced({**ARMS[arm], **settings})
