@@ -14,7 +14,7 @@ from faulty_store import Bursts, faulty
 
 from ray_advpose.data.shard_place import CACHE_VARIABLE
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1600)]
 
 # 120 images in batches of 12, 96 of them for the augmentation networks, four epochs a stage.
 STAGE_ENDS = [40, 72, 112]
@@ -27,7 +27,7 @@ def drill(folder, people, faults, *arguments):
     """Run a drill; its outcomes by fault, in their order."""
     given = [part for fault in faults for part in ("--fault", fault)]
     code, output = run(
-        "drill.py", "--data", people, "--out", "drill", *given, *SETTINGS, *arguments, cwd=folder, timeout_s=800
+        "drill.py", "--data", people, "--out", "drill", *given, *SETTINGS, *arguments, cwd=folder, timeout_s=1500
     )
     assert code == 0, output
     verdict = json.loads((folder / "drill" / "verdict.json").read_text())
