@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"{args.source} has {count} images where those of `first` are {_KEPT}")
     places = kept(sizes) if args.what == "first" else unseen()
     lay_out(args.source, places, args.out)
-    print(f"{args.out}: {len(places)} of {count} images")
+    print(f"{args.out}: {len(np.unique(places))} of {count} images, in {len(places)} places")
     return 0
 
 
