@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -110,8 +110,8 @@ class NamespacedCluster:
         _ip("link", "add", self.bridge, "type", "bridge")
         _ip("address", "add", f"{self.head}/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
-        self._start(
-            *("--head", f"--port={self.port}", "--num-cpus=0", f"--node-ip-address={self.head}"),
+        self._start_head(
+            *(f"--port={self.port}", "--num-cpus=0", f"--node-ip-address={self.head}"),
             *("--include-dashboard=true", f"--dashboard-host={self.head}", f"--dashboard-port={self.dashboard_port}"),
             f"--temp-dir={folder}",
         )
@@ -122,14 +122,22 @@ class NamespacedCluster:
 
     def add(self, cpus: int, *arguments: str) -> Machine:
         """Have a machine join; arguments are for ``ray start``."""
+        machine, join = self.add_later(cpus, *arguments)
+        join()
+        return machine
+
+    def add_later(self, cpus: int, *arguments: str) -> tuple[Machine, Callable[[], None]]:
+        """Have a machine join in its own time; the function waits until it has."""
         machine = Machine(self, len(self.machines))
         self.machines.append(machine)
-        self._start(
-            *(f"--address={self.address}", f"--node-ip-address={machine.address}", f"--num-cpus={cpus}"),
-            *arguments,
-            on=machine,
-        )
-        return machine
+        here = (f"--address={self.address}", f"--node-ip-address={machine.address}", f"--num-cpus={cpus}")
+        command, log = self._start_command(*here, *arguments)
+        starting = machine.run(*command, log=log)
+
+        def join() -> None:
+            assert starting.wait(timeout=120) == 0, log.read_text()[-3000:]
+
+        return machine, join
 
     def submit(self, name: str, entrypoint: Sequence[object]) -> None:
         """Submit a job; the head takes some seconds before it takes any."""
@@ -179,15 +187,16 @@ class NamespacedCluster:
                     continue
         return found
 
-    def _start(self, *arguments: str, on: Machine | None = None) -> None:
-        command = [_RAY, "start", *arguments, f"--object-store-memory={_STORE_BYTES}", "--disable-usage-stats"]
-        log = self.folder / "ray_start.txt"
-        if on is None:
-            with log.open("ab") as out:
-                code = subprocess.call(command, env=self.environment, stdout=out, stderr=out, start_new_session=True)
-        else:
-            code = on.run(*command, log=log).wait(timeout=120)
+    def _start_head(self, *arguments: str) -> None:
+        command, log = self._start_command("--head", *arguments)
+        with log.open("ab") as out:
+            code = subprocess.call(command, env=self.environment, stdout=out, stderr=out, start_new_session=True)
         assert code == 0, log.read_text()[-3000:]
+
+    def _start_command(self, *arguments: str) -> tuple[list[str], Path]:
+        """What starts a node, and where it is to say what came of it."""
+        command = [_RAY, "start", *arguments, f"--object-store-memory={_STORE_BYTES}", "--disable-usage-stats"]
+        return command, self.folder / "ray_start.txt"
 
 
 def _kill(pids: Sequence[int]) -> None:

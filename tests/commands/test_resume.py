@@ -16,11 +16,11 @@ def test_a_killed_search_goes_on_from_its_last_checkpoints(tmp_path, people):
     search = start("tune.py", "--data", people, "--trials", 2, "--out", "found", *LONG, cwd=tmp_path)
     trials = tmp_path / "found" / "trials"
     wait_for(lambda: len(list(trials.glob("*/checkpoints/step_*/manifest.json"))) >= 3)
+    before = {path.parent.name: json.loads(path.read_text()) for path in trials.glob("*/history.json")}
     # Tune notes down every few seconds which reports it has seen.
-    time.sleep(4)
+    time.sleep(6)
     search.send_signal(signal.SIGKILL)
     search.wait()
-    before = {path.parent.name: json.loads(path.read_text()) for path in trials.glob("*/history.json")}
     assert before
     time.sleep(5)
 

@@ -125,9 +125,10 @@ def test_machines_come_and_go_and_the_command_is_killed(tmp_path, people, capsys
             assert agent.wait(timeout=10) == 0
             wait_for(lambda: "is being drained" in found.said(), 30, otherwise)
             measured["notice to a checkpoint's being taken"] = time.time() - noticed_at
-            third = cluster.add(1)
+            third, join = cluster.add_later(1)
             time.sleep(max(0.0, noticed_at + _NOTICE_S - time.time()))
             lost_at, names, saved = pull_the_plug(first)
+            join()
             began = wait_for(lambda: again(lost_at, names), 240, otherwise)
             measured["drained machine's end to a step of its trial elsewhere"] = began[0][1].trained_at - lost_at
             check_little_is_lost(began, names, saved)
