@@ -231,7 +231,7 @@ def _machine(parallel: int) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     cpus = f"{os.cpu_count()} CPUs ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
     code = f"torch {torch.__version__}, ray_advpose {software()['ray_advpose']}"
-    return f"Machine: {cpus}, {device}, {code}; {parallel} runs at a time"
+    return f"Machine: {cpus}, {device}, {code}; {parallel} run{'s' * (parallel > 1)} at a time"
 
 
 if __name__ == "__main__":
