@@ -7,7 +7,7 @@ from ray_advpose.search.domains import LogUniform, Uniform
 from ray_advpose.search.scheduling import Exploiting
 from ray_advpose.search.space import SearchSpace
 
-_FIELDS = {
+_FIELDS: dict[str, Uniform | LogUniform] = {
     "reward.alpha": Uniform(0.05, 1.0),
     "reward.beta": Uniform(0.1, 1.0),
     "reward.probability_cap": Uniform(1.2, 3.0),
